@@ -59,7 +59,9 @@ async def kinesis_client(region: str, endpoint_url: str) -> AsyncIterator[Any]:
         try:
             making = await _making(region, endpoint_url)
             client = await making.__aenter__()
-        except ValueError as error:  # the library's word for an endpoint that is not a URL
+        except ValueError as error:  # the word for an endpoint that is not a URL
+            if isinstance(error, BotoCoreError):  # a region's name, for one
+                raise
             raise ReadingError(
                 f"endpoint {endpoint_url!r}: {_line(error)}; give http(s)://host:port"
             ) from None
@@ -70,6 +72,8 @@ async def kinesis_client(region: str, endpoint_url: str) -> AsyncIterator[Any]:
 
 
 async def _making(region: str, endpoint_url: str) -> ClientCreatorContext:
+    if urlsplit(endpoint_url).port == 0:  # asking for the port is what checks it
+        raise ValueError("port 0 cannot be called")
     session = get_session()
     keys: dict[str, str] = {}
     if is_loopback(endpoint_url):
@@ -83,7 +87,7 @@ async def _making(region: str, endpoint_url: str) -> ClientCreatorContext:
             connect_timeout=5,
             read_timeout=60,
             max_pool_connections=CONNECTIONS_MAX,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            retries={"mode": "standard", "total_max_attempts": 3},
         ),
         **keys,
     )

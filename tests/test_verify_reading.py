@@ -1,0 +1,255 @@
+"""How `verify` reads: what ends a shard, what is asked again, how errors are told; answers are scripted."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from email.utils import formatdate
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from tickerd.reading import ReadingError
+from tickerd.reading.client import is_loopback
+from tickerd.reading.verify import VerifyOptions, verify
+from tickerd.records import Forex
+
+SOURCE = "i-0abc123-0-k7m2qx4d"
+NOW_S = time.time()
+Answer = tuple[int, dict[str, Any]]
+
+
+class ScriptedStream:
+    """A server of Kinesis' JSON protocol that gives each shard's GetRecords answers in the order written."""
+
+    def __init__(self, shards: dict[str, list[Answer]], lists: list[dict[str, Any]] | None = None) -> None:
+        self.shards = shards
+        self.lists = lists or [{"Shards": [listed(name) for name in shards]}]
+        self.summary: Answer = (200, {"StreamDescriptionSummary": {"RetentionPeriodHours": 24}})
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.url = ""
+
+    def asked_for(self, operation: str) -> list[dict[str, Any]]:
+        return [body for name, body in self.asked if name == operation]
+
+    async def answer(self, request: web.Request) -> web.Response:
+        operation = request.headers["X-Amz-Target"].split(".")[1]
+        body = msgspec.json.decode(await request.read())
+        self.asked.append((operation, body))
+        status, reply = self.reply(operation, body)
+        return web.Response(
+            body=msgspec.json.encode(reply),
+            status=status,
+            content_type="application/x-amz-json-1.1",
+            headers={"Date": formatdate(NOW_S, usegmt=True)},
+        )
+
+    def reply(self, operation: str, body: dict[str, Any]) -> Answer:
+        if operation == "ListShards":
+            return 200, self.lists[len(self.asked_for("ListShards")) - 1]
+        if operation == "DescribeStreamSummary":
+            return self.summary
+        if operation == "GetShardIterator":
+            return 200, {"ShardIterator": body["ShardId"]}
+        return self.shards[body["ShardIterator"]].pop(0)
+
+
+@asynccontextmanager
+async def serving(stream: ScriptedStream) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_post("/", stream.answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def listed(name: str, parent: str | None = None) -> dict[str, Any]:
+    shard: dict[str, Any] = {"ShardId": name, "SequenceNumberRange": {"StartingSequenceNumber": "0"}}
+    return shard | ({"ParentShardId": parent} if parent else {})
+
+
+def page(
+    seqs: range, behind_ms: int = 0, following: str | None = "a", arrival_s: float = NOW_S - 100
+) -> Answer:
+    stamp = "2026-11-24T16:00:00.000Z"
+    records = [
+        {
+            "SequenceNumber": str(seq),
+            "PartitionKey": "k",
+            "ApproximateArrivalTimestamp": arrival_s,
+            "Data": base64.b64encode(
+                msgspec.json.encode(Forex("EUR/USD", 1.1, 1.1, 1.1, stamp, SOURCE, seq))
+            ).decode(),
+        }
+        for seq in seqs
+    ]
+    return 200, {"Records": records, "NextShardIterator": following, "MillisBehindLatest": behind_ms}
+
+
+def error(code: str) -> Answer:
+    return 400, {"__type": code, "message": "no"}
+
+
+NOTHING = range(0)
+
+
+def read(stream: ScriptedStream, name: str = "s") -> int:
+    """How many records a verification of the scripted stream reads; every scripted answer must be used."""
+
+    async def scripted() -> int:
+        async with serving(stream) as url:
+            report = await verify(VerifyOptions(name, endpoint_url=url, region="eu-west-1", settle_s=0))
+        return report.totals.records
+
+    total = asyncio.run(scripted())
+    assert not any(stream.shards.values())
+    return total
+
+
+def test_a_closed_shard_is_read_until_it_has_no_next_iterator() -> None:
+    assert read(ScriptedStream({"a": [page(range(2)), page(range(2, 4), following=None)]})) == 4
+
+
+def test_an_empty_answer_that_is_behind_is_not_the_end() -> None:
+    assert read(ScriptedStream({"a": [page(NOTHING, 5000), page(range(3)), page(NOTHING)]})) == 3
+
+
+def test_a_full_answer_is_not_the_end_though_it_claims_to_be_caught_up() -> None:
+    assert read(ScriptedStream({"a": [page(range(3), 0), page(range(3, 6), 0), page(NOTHING, 0)]})) == 6
+
+
+def test_a_stream_that_is_written_for_ever_is_read_up_to_the_start_of_the_reading() -> None:
+    fresh = page(range(3, 6), 0, arrival_s=NOW_S + 60)
+    assert read(ScriptedStream({"a": [page(range(3)), fresh]})) == 6
+
+
+def test_an_expired_iterator_is_renewed_after_the_last_record_read() -> None:
+    stream = ScriptedStream({"a": [page(range(3)), error("ExpiredIteratorException"), page(NOTHING)]})
+    assert read(stream) == 3
+    first, second = stream.asked_for("GetShardIterator")
+    assert first["ShardIteratorType"] == "TRIM_HORIZON"
+    assert (second["ShardIteratorType"], second["StartingSequenceNumber"]) == ("AFTER_SEQUENCE_NUMBER", "2")
+
+
+def test_an_iterator_that_expires_before_the_first_record_starts_anew() -> None:
+    stream = ScriptedStream({"a": [error("ExpiredIteratorException"), page(range(1)), page(NOTHING)]})
+    assert read(stream) == 1
+    assert [asked["ShardIteratorType"] for asked in stream.asked_for("GetShardIterator")] == [
+        "TRIM_HORIZON",
+        "TRIM_HORIZON",
+    ]
+
+
+def test_a_throttled_read_is_asked_again() -> None:
+    throttled = [
+        error("ProvisionedThroughputExceededException")
+    ] * 5  # one more than the library tries itself
+    assert read(ScriptedStream({"a": [*throttled, page(range(2)), page(NOTHING)]})) == 2
+
+
+def test_all_pages_of_the_list_of_shards_are_asked_for() -> None:
+    lists: list[dict[str, Any]] = [
+        {"Shards": [listed("a")], "NextToken": "more"},
+        {"Shards": [listed("b", parent="a")]},
+    ]
+    stream = ScriptedStream({"a": [page(range(1), following=None)], "b": [page(NOTHING)]}, lists)
+    assert read(stream) == 1
+    assert stream.asked_for("ListShards")[0]["StreamName"] == "s"
+    assert stream.asked_for("ListShards")[1]["NextToken"] == "more"
+    assert "StreamName" not in stream.asked_for("ListShards")[1]
+
+
+def test_an_arn_is_asked_for_as_such() -> None:
+    arn = "arn:aws:kinesis:eu-west-1:123456789012:stream/market-log"
+    stream = ScriptedStream({"a": [page(NOTHING)]})
+    read(stream, arn)
+    assert {body.get("StreamARN") for _, body in stream.asked} == {arn}
+    assert {body.get("StreamName") for _, body in stream.asked} == {None}
+
+
+def told(stream: ScriptedStream) -> str:
+    async def scripted() -> None:
+        async with serving(stream) as url:
+            await verify(VerifyOptions("market-log", endpoint_url=url, region="eu-west-1"))
+
+    with pytest.raises(ReadingError) as raised:
+        asyncio.run(scripted())
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_refusal_names_the_call_and_the_permission() -> None:
+    line = told(ScriptedStream({"a": [error("AccessDeniedException")], "b": [page(NOTHING)]}))
+    assert line.startswith(
+        "stream market-log: GetRecords was refused in region eu-west-1 at http://127.0.0.1"
+    )
+    assert "allow kinesis:GetRecords" in line
+
+
+def test_a_stream_without_shards_is_no_stream() -> None:
+    assert "lists no shards" in told(ScriptedStream({}, [{}]))
+
+
+def test_an_unreachable_endpoint_is_named_with_what_to_check() -> None:
+    options = VerifyOptions("s", endpoint_url="http://127.0.0.1:9", region="eu-west-1")
+    with pytest.raises(
+        ReadingError, match=r"^endpoint http://127\.0\.0\.1:9: no answer .*; check the address"
+    ):
+        asyncio.run(verify(options))
+
+
+@pytest.mark.parametrize(
+    "endpoint_url", ["nonsense", "http://[x", "http://127.0.0.1:port", "http://127.0.0.1:0"]
+)
+def test_an_endpoint_that_is_no_url_is_named(endpoint_url: str) -> None:
+    with pytest.raises(ReadingError, match=r"^endpoint [^\n]*; give http"):
+        asyncio.run(verify(VerifyOptions("s", endpoint_url=endpoint_url, region="eu-west-1")))
+
+
+def test_a_region_that_is_no_name_is_told_as_such() -> None:
+    with pytest.raises(ReadingError, match=r"region_name 'eu west' doesn't match"):
+        asyncio.run(verify(VerifyOptions("s", endpoint_url="http://127.0.0.1:9", region="eu west")))
+
+
+def test_without_a_region_the_line_says_how_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(ReadingError, match=r"^region: none is set; give --region"):
+        asyncio.run(verify(VerifyOptions("s")))
+
+
+def test_without_credentials_the_line_says_how_to_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(ReadingError, match=r"^credentials: none found"):
+        asyncio.run(verify(VerifyOptions("s", region="eu-west-1")))
+
+
+@pytest.mark.parametrize(
+    ("url", "local"),
+    [
+        ("http://127.0.0.1:4567", True),
+        ("http://127.8.0.1", True),
+        ("http://[::1]:4567", True),
+        ("http://localhost:4567", True),
+        ("http://192.0.2.1", False),
+        ("https://kinesis.eu-west-1.amazonaws.com", False),
+        ("http://localhost.example.com", False),
+        ("", False),
+    ],
+)
+def test_only_this_machines_own_addresses_are_loopback(url: str, local: bool) -> None:
+    assert is_loopback(url) is local
