@@ -28,12 +28,16 @@ stream_names = (f"market-log-{number}" for number in count())
 Entry = tuple[str, bytes]  # partition key, data
 
 
+LOCAL = "from tickerd.local import LocalOptions, run; run(LocalOptions(port={port}, shard_limits=False))"
+
+
 @contextmanager
-def moto_server() -> Iterator[str]:
+def serving(*arguments: str) -> Iterator[str]:
+    """A server in a process of its own; "{port}" in its arguments becomes a free port. Yields its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, *(argument.replace("{port}", str(port)) for argument in arguments)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             for _ in range(300):
@@ -47,9 +51,21 @@ def moto_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with moto_server() as url:
+def local() -> Iterator[str]:
+    with serving("-c", LOCAL) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with serving("-m", "moto.server", "-H", "127.0.0.1", "-p", "{port}") as url:
+        yield url
+
+
+@pytest.fixture(params=["local", "moto"])
+def endpoint(request: pytest.FixtureRequest) -> str:
+    url: str = request.getfixturevalue(request.param)
+    return url
 
 
 def entry(seq: int, price: float = 126.55, source: str = SOURCE) -> Entry:
@@ -198,3 +214,80 @@ def test_from_leaves_out_what_arrived_before(endpoint: str) -> None:
 def test_a_stream_that_is_not_there_is_named(endpoint: str) -> None:
     with pytest.raises(ReadingError, match=r"^stream nowhere: there is none in region"):
         asyncio.run(verify(VerifyOptions("nowhere", endpoint_url=endpoint)))
+
+
+async def split(client: Any, name: str, shard_id: str) -> None:
+    (shard,) = [
+        listed
+        for listed in (await client.list_shards(StreamName=name))["Shards"]
+        if listed["ShardId"] == shard_id
+    ]
+    edges = shard["HashKeyRange"]
+    middle = (int(edges["StartingHashKey"]) + int(edges["EndingHashKey"])) // 2
+    await client.split_shard(StreamName=name, ShardToSplit=shard_id, NewStartingHashKey=str(middle))
+    await settle(client, name)
+
+
+async def open_shards(client: Any, name: str) -> list[str]:
+    shards = (await client.list_shards(StreamName=name))["Shards"]
+    return [
+        shard["ShardId"] for shard in shards if not shard["SequenceNumberRange"].get("EndingSequenceNumber")
+    ]
+
+
+def test_records_on_both_sides_of_a_split_and_a_merge_stay_in_order(local: str) -> None:
+    async def reshard_between_writes() -> Report:
+        async with kinesis_client("", local) as client:
+            name = await create(client, 1)
+            await put(client, name, entries(*range(20)))
+            await split(client, name, (await open_shards(client, name))[0])
+            await put(client, name, entries(*range(20, 40)))
+            left, right = await open_shards(client, name)
+            await client.merge_shards(StreamName=name, ShardToMerge=left, AdjacentShardToMerge=right)
+            await settle(client, name)
+            await put(client, name, entries(*range(40, 60)))
+        return await report_of(local, name)
+
+    report = asyncio.run(reshard_between_writes())
+    assert (report.totals.records, report.totals.lost, report.totals.out_of_order) == (60, 0, 0)
+    first, left, right, last = report.shards
+    assert [shard.open for shard in report.shards] == [False, False, False, True]
+    assert left.parent_shard_id == right.parent_shard_id == first.shard_id
+    assert {last.parent_shard_id, last.adjacent_parent_shard_id} == {left.shard_id, right.shard_id}
+    assert (first.records, left.records + right.records, last.records) == (20, 20, 20)
+
+
+def test_many_pages_of_many_shards_are_read_to_the_end(local: str) -> None:
+    async def fill() -> Report:
+        async with kinesis_client("", local) as client:
+            name = await create(client, 3)
+            for start in range(0, 45_000, 500):
+                batch = [entry(seq) for seq in range(start, start + 500) if seq != 31_234]
+                await client.put_records(
+                    StreamName=name, Records=[{"PartitionKey": key, "Data": data} for key, data in batch]
+                )
+        return await report_of(local, name)
+
+    report = asyncio.run(fill())
+    assert (report.totals.records, report.totals.out_of_order) == (44_999, 0)
+    assert report.holes[SOURCE].ranges == [(31_234, 31_235)]
+
+
+def test_a_stream_that_is_being_written_lets_the_reading_end(local: str) -> None:
+    async def write_for_ever(client: Any, name: str) -> None:
+        for seq in count():
+            await put(client, name, entries(seq))
+
+    async def verify_meanwhile() -> Report:
+        async with kinesis_client("", local) as client:
+            name = await create(client, 2)
+            await put(client, name, entries(*range(100)))
+            writer = asyncio.create_task(write_for_ever(client, name))
+            try:
+                return await asyncio.wait_for(report_of(local, name), 120)
+            finally:
+                writer.cancel()
+
+    report = asyncio.run(verify_meanwhile())
+    assert report.totals.records >= 100
+    assert report.totals.altered == 0
