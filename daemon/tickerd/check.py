@@ -1,0 +1,33 @@
+"""What `tickerd check` says beyond the settings being sound: the ceiling that the partition keys set."""
+
+from tickerd.kinesis.limiter import ceiling_records_per_second
+from tickerd.kinesis.stream import RECORD_BYTES_MEAN
+from tickerd.market.universe import Universe
+from tickerd.settings import Settings
+
+
+def hottest_key_ceiling(settings: Settings) -> tuple[str, float, float]:
+    """The instrument with the largest share of the records, its share, and the rate that fills its shard."""
+    universe = Universe.load(settings.market.universe)
+    shares = universe.shares(settings.rate.mix.weights)
+    hottest = int(shares.argmax())
+    share = float(shares[hottest])
+    return (
+        universe.instruments[hottest],
+        share,
+        ceiling_records_per_second(shares[[hottest]], RECORD_BYTES_MEAN),
+    )
+
+
+def ceiling_line(settings: Settings) -> str:
+    """One line: how many records per second a stream can take with these keys, however many shards it has."""
+    if settings.kinesis.partition_key == "even":
+        return 'kinesis.partition_key = "even": every shard is filled alike; 1,000 records/s a shard'
+    instrument, share, ceiling = hottest_key_ceiling(settings)
+    line = (
+        f'kinesis.partition_key = "instrument": at most {ceiling:,.0f} records/s over the whole stream, however '
+        f"many shards ({instrument} has {share:.1%} of the records, and a shard takes 1,000/s)"
+    )
+    if settings.kinesis.shard_limits and settings.rate.records_per_second > ceiling:
+        line += f'; rate.records_per_second = {settings.rate.records_per_second:,.0f} is above it: use "even" keys'
+    return line

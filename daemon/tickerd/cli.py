@@ -1,0 +1,227 @@
+"""The command line: what can be asked for, and how errors reach people: one line and an exit code.
+
+Each command's work is elsewhere, and is imported only when it is asked for.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Never
+
+from tickerd import __version__
+from tickerd.config import Loaded, SettingsError, describe, load
+from tickerd.observe import logs
+
+EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
+
+
+class Failed(Exception):  # noqa: N818 - it is what happened to the command
+    """A command cannot do what was asked; the message is one line for people."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    parsed = parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = parsed.command
+    try:
+        return command(parsed)
+    except SettingsError as error:
+        for problem in error.problems:
+            say(problem)
+        return EXIT_SETTINGS
+    except Failed as error:
+        say(str(error))
+        return EXIT_FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us is gone; there is nobody to tell
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_FAILED
+
+
+def say(line: str) -> None:
+    """One line for people, on standard error."""
+    sys.stderr.write(f"tickerd: {line}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
+    )
+    top.add_argument("--version", action="version", version=f"tickerd {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, text: str, work: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(command=work)
+        command.add_argument("-c", "--config", type=Path, metavar="FILE", help="settings file (TOML)")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be given again"
+        )
+        return command
+
+    demo = add("demo", "the whole thing on this machine: a local stream, the daemon, the account", _demo)
+    demo.add_argument("--seconds", type=positive, help="stop after so long (default: at Ctrl-C)")
+    demo.add_argument("--rate", type=positive, default=2000.0, help="records per second (2000)")
+
+    local = add("local", "a Kinesis endpoint in memory, to develop against", _local)
+    local.add_argument("--port", type=port, default=4567, help="port on 127.0.0.1, 0 for any (4567)")
+    local.add_argument("--shards", type=count, default=4, help="shards of the stream (4)")
+    local.add_argument("--faults", default="", help="throttled=0.1,error=0.05,lost_ack=0.02,latency_ms=20")
+    local.add_argument("--no-shard-limits", action="store_true", help="keep no limits of a shard")
+    local.add_argument("--retention-mb", type=count, default=1024, help="memory for records (1024)")
+    local.add_argument(
+        "--discard", action="store_true", help="acknowledge truly, keep nothing: for measuring"
+    )
+
+    run = add("run", "the daemon, in the foreground", _run)
+    run.add_argument("--seconds", type=positive, help="drain and stop after so long")
+    run.add_argument("--records", type=count, help="stop after the first whole frame that reaches so many")
+
+    add("check", "say whether the settings are sound", _check)
+    add("config", "the settings in force and where each came from", _config)
+
+    verify = add("verify", "read a stream back and say what was lost, doubled or altered", _verify)
+    verify.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
+    verify.add_argument("--json", action="store_true", help="the report as JSON on standard output")
+    verify.add_argument("--from", type=moment, dest="from_time", metavar="T", help="read from this time on")
+    verify.add_argument(
+        "--settle", type=not_negative, default=60.0, help="seconds left out at both ends (60)"
+    )
+    verify.add_argument(
+        "--account", type=Path, metavar="FILE", help="account.json: judge heads and tails too"
+    )
+    return top
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    number = not_negative(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
+def not_negative(text: str) -> float:
+    """A number from 0 up."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 up")
+    return number
+
+
+def count(text: str) -> int:
+    """A whole number above 0."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 10**15):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A port number, or 0."""
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number from 0 to 65535")
+    return int(text)
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 time; UTC when it names no zone."""
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-11-24T16:00:00Z") from error
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def _loaded(arguments: argparse.Namespace) -> Loaded:
+    loaded = load(arguments.config, arguments.set)
+    logs.start(loaded.settings.log.level, loaded.settings.log.format, "tickerd")
+    return loaded
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from tickerd.daemon import run  # noqa: PLC0415 - numpy and the rest take a while to import
+
+    return run(_loaded(arguments).settings, records=arguments.records, seconds=arguments.seconds)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    loaded = _loaded(arguments)
+    from tickerd.check import ceiling_line  # noqa: PLC0415
+
+    sys.stdout.write("the settings are sound\n")
+    sys.stdout.write(ceiling_line(loaded.settings) + "\n")
+    return 0
+
+
+def _config(arguments: argparse.Namespace) -> int:
+    sys.stdout.write(describe(load(arguments.config, arguments.set)))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from tickerd.demo import demo  # noqa: PLC0415
+
+    return demo(arguments.rate, arguments.seconds, arguments.config, arguments.set)
+
+
+def _local(arguments: argparse.Namespace) -> int:
+    from tickerd.local import LocalOptions, parse_faults, run  # noqa: PLC0415
+
+    loaded = _loaded(arguments)
+    try:
+        faults = parse_faults(arguments.faults)
+    except ValueError as error:
+        arguments_error(f"--faults: {error}")
+    options = LocalOptions(
+        port=arguments.port,
+        shards=arguments.shards,
+        stream=loaded.settings.kinesis.stream,
+        faults=faults,
+        shard_limits=not arguments.no_shard_limits,
+        retention_mb=arguments.retention_mb,
+        discard=arguments.discard,
+    )
+    return run(options)
+
+
+def arguments_error(line: str) -> Never:
+    """A wrong argument that argparse could not see."""
+    say(line)
+    raise SystemExit(EXIT_USAGE)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from tickerd.reading import ReadingError  # noqa: PLC0415
+    from tickerd.reading.account_file import load_account  # noqa: PLC0415
+    from tickerd.reading.progress import shown  # noqa: PLC0415
+    from tickerd.reading.report import render, report_json  # noqa: PLC0415
+    from tickerd.reading.verify import VerifyOptions, verify  # noqa: PLC0415
+
+    kinesis = _loaded(arguments).settings.kinesis
+    try:
+        options = VerifyOptions(
+            stream=arguments.stream or kinesis.stream,
+            region=kinesis.region,
+            endpoint_url=kinesis.endpoint_url,
+            from_time=arguments.from_time,
+            settle_s=arguments.settle,
+            account=load_account(arguments.account) if arguments.account else None,
+        )
+        with shown("reading") as progress:
+            report = asyncio.run(verify(options, progress))
+    except ReadingError as error:
+        raise Failed(str(error)) from error
+    if arguments.json:
+        sys.stdout.buffer.write(report_json(report) + b"\n")
+    else:
+        sys.stdout.write(render(report) + "\n")
+    return report.exit_code

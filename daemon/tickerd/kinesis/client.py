@@ -1,0 +1,302 @@
+"""Requests to Kinesis: control calls by aiobotocore's generated client, PutRecords around it.
+
+The generated client spends most of its time on what is the same for every PutRecords call, so that one is
+signed by botocore and sent over an own aiohttp session; credentials, endpoint rules and regions stay
+the library's work. No retry of PutRecords is made here: that is delivery's.
+"""
+
+import asyncio
+import ssl
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+from aiobotocore.config import AioConfig
+from aiobotocore.credentials import (
+    AioAssumeRoleCredentialFetcher,
+    AioCredentials,
+    AioDeferredRefreshableCredentials,
+)
+from aiobotocore.session import AioSession
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    NoRegionError,
+)
+from botocore.utils import get_environ_proxies
+
+from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
+from tickerd.kinesis.shards import Shard, ShardMap
+from tickerd.settings import Kinesis
+
+CONNECT_TIMEOUT_S = 5
+ANSWER_TIMEOUT_S = 30
+NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
+
+
+class Cause(NamedTuple):
+    """Why the stream does not take records: an error code, a line for people, and what to expect of it.
+
+    A permanent cause stands until somebody mends it; any other may pass by itself.
+    """
+
+    code: str
+    message: str
+    permanent: bool
+
+
+class StreamError(Exception):
+    """A control call failed; `cause` says why."""
+
+    def __init__(self, cause: Cause) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
+class StreamInfo(NamedTuple):
+    """What DescribeStreamSummary and ListShards say of the stream."""
+
+    name: str
+    arn: str
+    distribution: str  # RecordDistributionStrategy, "HASH" unless the stream says otherwise
+    entry_bytes_max: int
+    address: bytes  # the request's opening with the field that names the stream: {"StreamARN":"…"
+    shard_map: ShardMap
+
+
+class Reply(NamedTuple):
+    """An answer to PutRecords; status 0 and the reason as `body` when there was none."""
+
+    status: int
+    body: bytes
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an endpoint is on this machine, where no real credentials are needed."""
+    return urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
+
+
+async def open_session(settings: Kinesis) -> tuple[AioSession, str | None]:
+    """A session with the credentials that the settings ask for, and its region.
+
+    Credentials come from the library's chain (environment, profile, web identity, container, IMDSv2) and
+    refresh by themselves; `role_arn` is assumed from them. For an endpoint on this machine a fixed pair does
+    when the chain has none.
+    """
+    session = AioSession()
+    loopback = is_loopback(settings.endpoint_url)
+    if loopback:
+        session.get_component("credential_provider").remove("iam-role")  # no wait for a metadata service
+    credentials = await session.get_credentials()
+    region = settings.region or session.get_config_variable("region")
+    if credentials is None and loopback:
+        credentials = AioCredentials("local", "local")
+    if credentials is not None and settings.role_arn:
+        source = credentials
+        fetcher = AioAssumeRoleCredentialFetcher(
+            lambda service, **options: session.create_client(service, region_name=region, **options),
+            source,
+            settings.role_arn,
+            extra_args={"RoleSessionName": "tickerd"},
+        )
+        credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+    session._credentials = credentials  # the library's own cache; it offers no setter for refreshing ones
+    return session, region or ("us-east-1" if loopback else None)
+
+
+class KinesisClient:
+    """One stream, as this process talks to it. `open` before use, `close` after."""
+
+    def __init__(self, settings: Kinesis, connections: int) -> None:
+        self._settings = settings
+        self._connections = connections
+        self._client: Any = None  # the generated client; aiobotocore has no types
+        self._http: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Find credentials, region and endpoint; StreamError when one of them is missing."""
+        await self.close()
+        try:
+            self._session, self._region = await open_session(self._settings)
+            if await self._session.get_credentials() is None:
+                raise NoCredentialsError
+            config = AioConfig(
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=ANSWER_TIMEOUT_S,
+                retries={"total_max_attempts": 2, "mode": "standard"},
+            )
+            self._client = await self._session.create_client(
+                "kinesis",
+                region_name=self._region,
+                endpoint_url=self._settings.endpoint_url or None,
+                config=config,
+            ).__aenter__()
+        except (BotoCoreError, ValueError) as error:
+            raise StreamError(cause_of(error)) from error
+        self._url = self._client.meta.endpoint_url.rstrip("/") + "/"
+        secure = self._url.startswith("https:")
+        certificates = self._session.get_config_variable("ca_bundle")
+        context = ssl.create_default_context(cafile=certificates) if secure else False
+        self._proxy = get_environ_proxies(self._url).get(urlsplit(self._url).scheme)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
+            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._client is not None:
+            await self._client.__aexit__(None, None, None)
+            self._client = None
+        if self._http is not None:
+            await self._http.close()
+            self._http = None
+
+    async def renew_credentials(self) -> None:
+        """Throw the credentials away and find new ones: what an ExpiredToken error asks for."""
+        await self.open()
+
+    async def describe(self) -> StreamInfo:
+        """The stream and its open shards; StreamError when it cannot be had."""
+        try:
+            name = self._settings.stream
+            named = {"StreamARN": name} if name.startswith("arn:") else {"StreamName": name}
+            answer = await self._client.describe_stream_summary(**named)
+            summary = answer["StreamDescriptionSummary"]
+            named = {"StreamARN": summary["StreamARN"]}
+            try:
+                shards = await self._open_shards(named)
+            except ClientError as error:
+                # Some emulators know no StreamARN; the name does wherever the stream is the account's own.
+                if error.response["Error"]["Code"] not in NAME_BY_ARN_REFUSED:
+                    raise
+                named = {"StreamName": summary["StreamName"]}
+                shards = await self._open_shards(named)
+            return StreamInfo(
+                summary["StreamName"],
+                summary["StreamARN"],
+                summary.get("RecordDistributionStrategy", "HASH"),
+                summary.get("MaxRecordSizeInKiB", ENTRY_BYTES_MAX_DEFAULT // 1024) * 1024,
+                msgspec.json.encode(named)[:-1],
+                ShardMap(shards),
+            )
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise StreamError(cause_of(error)) from error
+
+    async def _open_shards(self, named: dict[str, str]) -> list[Shard]:
+        """The open shards, all pages of them."""
+        shards: list[Shard] = []
+        request: dict[str, Any] = {**named, "ShardFilter": {"Type": "AT_LATEST"}}
+        while True:
+            answer = await self._client.list_shards(**request)
+            shards += [
+                Shard(
+                    shard["ShardId"],
+                    int(shard["HashKeyRange"]["StartingHashKey"]),
+                    int(shard["HashKeyRange"]["EndingHashKey"]),
+                )
+                for shard in answer["Shards"]
+                # Some emulators ignore the filter and list closed shards too.
+                if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
+            ]
+            if not answer.get("NextToken"):
+                return shards
+            request = {"NextToken": answer["NextToken"]}
+
+    async def put_records(self, body: bytes) -> Reply:
+        """Send one PutRecords body and return the answer, whatever it is."""
+        if self._http is None:
+            return Reply(0, b"NotConnected")
+        try:
+            credentials = await (await self._session.get_credentials()).get_frozen_credentials()
+            request = AWSRequest(
+                "POST",
+                self._url,
+                data=body,
+                headers={
+                    "X-Amz-Target": "Kinesis_20131202.PutRecords",
+                    "Content-Type": "application/x-amz-json-1.1",
+                },
+            )
+            SigV4Auth(credentials, "kinesis", self._region).add_auth(request)
+            headers = dict(request.headers.items())
+            async with self._http.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
+                return Reply(answer.status, await answer.read())
+        except TimeoutError:
+            return Reply(0, b"Timeout")
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            return Reply(0, f"ConnectionError: {error}".encode())
+        except (BotoCoreError, ClientError) as error:
+            cause = cause_of(error)
+            return Reply(0, f"{cause.code}: {cause.message}".encode())
+
+
+def cause_of(error: Exception) -> Cause:
+    """What a library's error means to the operator, with the remedy in the line."""
+    match error:
+        case ClientError():
+            code = str(error.response["Error"].get("Code", "Unknown"))
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
+            return service_cause(code, str(error.response["Error"].get("Message", "")), status)
+        case NoRegionError():
+            return Cause("NoRegion", "no region is known: set kinesis.region or AWS_DEFAULT_REGION", True)
+        case NoCredentialsError():
+            message = "no AWS credentials found: give the host a role, or set a profile or AWS_ACCESS_KEY_ID"
+            return Cause("NoCredentials", message, True)
+        case EndpointConnectionError() | HTTPClientError():
+            return Cause("ConnectionError", unreachable(str(error)), False)
+        case BotoCoreError():
+            return Cause(type(error).__name__, f"{error}", True)
+        case _:  # a shard map with holes, an endpoint that is no URL
+            return Cause(type(error).__name__, f"{error}", False)
+
+
+def unreachable(detail: str) -> str:
+    """The line for an endpoint that does not answer."""
+    return (
+        f"the endpoint does not answer ({detail}): see kinesis.endpoint_url, kinesis.region and the network"
+    )
+
+
+REMEDIES = {
+    "ResourceNotFoundException": "create the stream, or correct kinesis.stream or kinesis.region",
+    "AccessDeniedException": "allow kinesis:PutRecords, ListShards and DescribeStreamSummary on the stream",
+    "UnrecognizedClientException": "the credentials are not valid in this region",
+    "InvalidSignatureException": "check the credentials and this host's clock",
+    "ExpiredTokenException": "the credentials have expired and could not be renewed",
+}
+
+
+def service_cause(code: str, message: str, status: int) -> Cause:
+    """What an error answer of the service means."""
+    remedy = REMEDIES.get(code, "")
+    if code.startswith("KMS"):
+        remedy = "allow kms:GenerateDataKey on the stream's key, and see that it is enabled"
+    line = f"{code}: {message}" + (f"; {remedy}" if remedy else "")
+    return Cause(code, line, permanent=not is_retryable(code, status))
+
+
+RETRYABLE = {
+    "ProvisionedThroughputExceededException",
+    "LimitExceededException",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "KMSThrottlingException",
+    "InternalFailure",
+    "InternalFailureException",
+    "ServiceUnavailable",
+    "RequestTimeout",
+    "RequestTimeoutException",
+}
+
+
+def is_retryable(code: str, status: int) -> bool:
+    """Whether the same request may succeed later without anybody's help."""
+    return status >= 500 or code in RETRYABLE

@@ -1,0 +1,66 @@
+"""How records are addressed under one shard map: their partition keys, and the shards these hash into.
+
+Everything that depends on a key alone is made here once for a map, so that a record costs a gather. A newer
+map makes a new route; calls keep the one that they were built with.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickerd.kinesis.limiter import ShardLimiter, ceiling_records_per_second, shares_by_shard
+from tickerd.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX
+from tickerd.kinesis.shards import ShardMap
+
+
+class Route:
+    """The keys of one shard map.
+
+    `shares`: [instruments] each instrument's share of all records. With `partition_key` "instrument" the keys
+    are the instruments; with "even" they are one for each shard, taken in turn.
+    """
+
+    def __init__(
+        self,
+        shard_map: ShardMap,
+        instruments: Sequence[str],
+        shares: NDArray[np.float64],
+        partition_key: Literal["instrument", "even"],
+        worker_share: float | None,
+    ) -> None:
+        self.shard_map = shard_map
+        self.even = partition_key == "even"
+        self.keys = shard_map.even_keys() if self.even else list(instruments)
+        self.shares = np.full(len(self.keys), 1 / len(self.keys)) if self.even else shares
+        for key in self.keys:
+            if not 1 <= len(key) <= PARTITION_KEY_CHARACTERS_MAX:
+                raise ValueError(f"the partition key {key!r} has not 1 to 256 characters")
+        # What stands between the data of one entry and of the next, and after the last, for each key.
+        fields = [b'","PartitionKey":' + msgspec.json.encode(key) for key in self.keys]
+        self.joints = [field + b'},{"Data":"' for field in fields]
+        self.tails = [field + b"}]}" for field in fields]
+        self.key_bytes = np.array([len(key.encode()) for key in self.keys], dtype=np.int32)
+        self.key_shards = shard_map.shards_of(self.keys)
+        self.limiter = ShardLimiter(len(shard_map), worker_share) if worker_share else None
+        self._turn = 0
+
+    def keys_of(self, instruments: NDArray[np.int32]) -> NDArray[np.int32]:
+        """[records] number of the partition key for each record's instrument."""
+        if not self.even:
+            return instruments
+        keys = (self._turn + np.arange(len(instruments), dtype=np.int32)) % len(self.keys)
+        self._turn = (self._turn + len(instruments)) % len(self.keys)
+        return keys.astype(np.int32, copy=False)
+
+    def ceiling_records_per_second(self, record_bytes: float) -> float:
+        """The rate of all hosts together at which the busiest shard of this map is full."""
+        by_shard = shares_by_shard(self.shares, self.key_shards, len(self.shard_map))
+        return ceiling_records_per_second(by_shard, record_bytes)
+
+    def hottest(self) -> tuple[str, float]:
+        """The key with the largest share of the records, and that share."""
+        hottest = int(self.shares.argmax())
+        return self.keys[hottest], float(self.shares[hottest])

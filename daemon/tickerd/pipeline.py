@@ -1,0 +1,41 @@
+"""The data plane: clock, frame, market, records, bytes, shard, entry, call, acknowledgement, checkpoint.
+
+Everything here is per part of a frame or per call. `submit` is the only place that waits for the stream.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tickerd.encoding import Encode
+from tickerd.kinesis.delivery import Delivery
+from tickerd.kinesis.stream import KinesisStream
+from tickerd.market.market import Market
+from tickerd.observe.counters import NO_FRAME
+from tickerd.source import Source
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Carries the records of one source to the stream. `making` is told which frame is being made."""
+
+    source: Source
+    market: Market
+    encode: Encode
+    stream: KinesisStream
+    delivery: Delivery
+    making: Callable[[int], None]
+
+    async def run(self) -> None:
+        """Carry frames until the source gives out no more, then wait until all is acknowledged."""
+        async for part in self.source.parts():  # which frame is due, with which counts and first seq
+            self.making(part.frame)
+            batch = self.market.records(self.source.name, part)  # columns -> Structs
+            calls = self.stream.pack(batch, self.encode)  # encode, address, fill calls
+            self.making(NO_FRAME)
+            for call in calls or self.stream.lingering():
+                await self.delivery.submit(call)  # the only place that waits: backpressure
+            await asyncio.sleep(0)  # the calls go out now, not after the next part
+        for call in self.stream.flush():
+            await self.delivery.submit(call)
+        await self.delivery.drain()

@@ -1,0 +1,157 @@
+"""One worker's place in the supervisor: its process, why it died, when the next starts, what they counted."""
+
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import msgspec
+
+from tickerd.observe.counters import NO_FRAME, Counts, Report, Slab
+from tickerd.worker import EXIT_BUG, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
+
+BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 30.0
+BACKOFF_KILLED_MAX_S = 2.0  # whoever sends SIGKILL means this process, not the next
+HEALTHY_S = 60.0  # a worker that lived so long begins with the first backoff again
+HUNG_S, START_MAX_S = 10.0, 60.0
+HUNG_STEP_S = 2.0  # between the stack dump, TERM and KILL
+DEATHS_PER_FRAME_MAX = 3
+CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL}
+
+log = logging.getLogger(__name__)
+
+
+class Slot:
+    """A worker's slot. The supervisor calls `check` a few times a second."""
+
+    def __init__(self, worker: int, slab: Slab) -> None:
+        self.worker = worker
+        self.process: subprocess.Popen[bytes] | None = None
+        self.report = Report()
+        self.restarts: Counter[str] = Counter()
+        self.poison_frame: int | None = None
+        self.finished = False  # ended by itself with nothing more to do
+        self.exit_code: int | None = None  # of the last process, 0 or 75 when it ended well
+        self.counted_below = 0
+        self._slab = slab
+        self._ended = Counts()  # what earlier processes of this slot counted
+        self._deaths_at: tuple[int, int] = (NO_FRAME, 0)
+        self._deaths = 0  # in a row
+        self._start_due_s = 0.0
+        self._started_s = 0.0
+        self._hung_steps = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process is not None
+
+    @property
+    def beats(self) -> bool:
+        """Whether its process is up and its event loop turns."""
+        return self.alive and self.report.beat_s > 0 and time.monotonic() - self.report.beat_s < HUNG_S
+
+    @property
+    def start_due(self) -> bool:
+        """Whether a process may be started now."""
+        idle = not self.alive and not self.finished and self.poison_frame is None
+        return idle and time.monotonic() >= self._start_due_s
+
+    def counts(self) -> Counts:
+        """What all processes of this slot have counted so far."""
+        total = msgspec.msgpack.decode(msgspec.msgpack.encode(self._ended), type=Counts)
+        total.add(self.report.counts)
+        return total
+
+    def start(self, spec: WorkerSpec, lock_fd: int) -> None:
+        """Start a process. Its SIGTERM stays blocked until it has a handler, so that none is lost."""
+        spec_fd = os.memfd_create("tickerd-worker-spec")
+        os.write(spec_fd, msgspec.json.encode(spec))
+        os.lseek(spec_fd, 0, os.SEEK_SET)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+                [sys.executable, "-P", "-m", "tickerd.worker", str(spec_fd)],
+                stdin=subprocess.DEVNULL,
+                # The lock's descriptor is only held: the directory is in use for as long as a worker lives.
+                pass_fds=(spec_fd, spec.slab_fd, spec.alive_fd, lock_fd),
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            os.close(spec_fd)
+        self.report = Report(source=spec.source)
+        self.exit_code = None
+        self._started_s = time.monotonic()
+        self._hung_steps = 0
+
+    def send(self, number: signal.Signals) -> None:
+        """Send its process a signal, if there is one."""
+        if self.process is not None:
+            self.process.send_signal(number)
+
+    def check(self, *, stopping: bool) -> int | None:
+        """Read its report, see whether it hangs; its exit code when it has just died."""
+        if self.process is None:
+            return None
+        code = self.process.poll()
+        report = self._slab.read(self.worker)
+        if report is not None:
+            self.report = report
+        if code is None:
+            self._end_if_hung()
+            return None
+        self._died(code, stopping=stopping)
+        return code
+
+    def _died(self, code: int, *, stopping: bool) -> None:
+        """Keep what it counted, and settle when, and whether, the next process starts."""
+        frame = self._slab.made(self.worker)
+        self.process = None
+        self.exit_code = code
+        self.counted_below = max(self.counted_below, self.report.counted_below)
+        self._ended.add(self.report.counts)
+        self.report = Report(source=self.report.source, state="stopped", owed=self.report.owed)
+        self._slab.clear(self.worker)
+        if stopping or code == EXIT_NEW_RUN:
+            return
+        reason = self._reason(code)
+        log.warning("worker %d died (%s)", self.worker, reason, extra={"exit_code": code})
+        self.restarts[reason] += 1
+        self._deaths = 1 if time.monotonic() - self._started_s > HEALTHY_S else self._deaths + 1
+        limit_s = BACKOFF_KILLED_MAX_S if code == -signal.SIGKILL else BACKOFF_MAX_S
+        backoff_s = min(BACKOFF_FIRST_S * 2 ** (self._deaths - 1), limit_s) * random.uniform(0.5, 1)
+        self._start_due_s = time.monotonic() + backoff_s
+        if frame != NO_FRAME and (code == EXIT_BUG or -code in CRASHES):
+            self._deaths_at = (frame, self._deaths_at[1] + 1 if self._deaths_at[0] == frame else 1)
+            if self._deaths_at[1] >= DEATHS_PER_FRAME_MAX:
+                self.poison_frame = frame
+                log.error(
+                    "worker %d is stopped: it died %d times while making frame %d", self.worker, 3, frame
+                )
+
+    def _reason(self, code: int) -> str:
+        """A label of `worker_restarts_total`, from a closed set."""
+        match code:
+            case _ if self._hung_steps:
+                return "hung"
+            case _ if code in {0, EXIT_OWED}:
+                return "terminated"
+            case _ if code == -signal.SIGKILL:
+                return "killed"
+            case _ if code < 0:
+                return "signal"
+        return "exception"
+
+    def _end_if_hung(self) -> None:
+        """Stack dump, then TERM, then KILL, when its event loop has not turned for too long."""
+        now_s = time.monotonic()
+        heard_s = self.report.beat_s or self._started_s + START_MAX_S - HUNG_S
+        step = int((now_s - heard_s - HUNG_S) / HUNG_STEP_S) + 1 if now_s - heard_s > HUNG_S else 0
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL)[self._hung_steps : step]:
+            log.error("worker %d hangs: %s", self.worker, number.name)
+            self.send(number)
+        self._hung_steps = step

@@ -1,0 +1,205 @@
+"""One source in this process: gives out its frames as they become due, and keeps its checkpoint.
+
+No frame is given out before the checkpoint that reserves it, with its segment, is durable.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+
+from tickerd import checkpoint
+from tickerd.checkpoint import Checkpoint, Progress
+from tickerd.clock import Clock
+from tickerd.observe.counters import Report
+from tickerd.schedule import (
+    FRAMES_PER_SECOND,
+    Part,
+    Rates,
+    due_at_ns,
+    due_below,
+    end_ms,
+)
+
+FRAME_S = 1 / FRAMES_PER_SECOND
+SKIP_PAUSE_S = 10.0
+SAVE_PAUSE_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Pace:
+    """How fast late frames may follow each other: `factor` of them in a frame's time."""
+
+    def __init__(self, factor: float) -> None:
+        self._factor = factor
+        self._credit = 1.0
+        self._seen_s = time.monotonic()
+
+    def take(self) -> bool:
+        """Whether one more frame may be begun now."""
+        now_s = time.monotonic()
+        earned = (now_s - self._seen_s) * FRAMES_PER_SECOND * self._factor
+        self._seen_s = now_s
+        self._credit = min(self._credit + earned, FRAMES_PER_SECOND * self._factor)
+        if self._credit < 1:
+            return False
+        self._credit -= 1
+        return True
+
+
+class Source:
+    """A source's frames, from what it owes on.
+
+    `rates_at` gives the rates of a frame not yet reserved; without it the source is a retired one, whose owed
+    frames are given out at once and which ends with them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        state: Checkpoint,
+        report: Report,
+        *,
+        before_save: Callable[[], None],
+        rates_at: Callable[[int], Rates] | None,
+        digest: str = "",
+        catch_up_factor: float = 2.0,
+        catch_up_max_s: float = 300.0,
+        counted_below: int = 0,
+        records_max: int | None = None,
+    ) -> None:
+        self.name = state.source
+        self.recipe = state.recipe
+        self.progress = Progress(state)
+        self.clock = Clock()
+        self._path = path
+        self._report = report
+        self._before_save = before_save
+        self._rates_at = rates_at
+        self._digest = digest
+        self._pace = Pace(catch_up_factor)
+        self._reservation = checkpoint.reservation(catch_up_factor)
+        self._catch_up_max_frames = int(catch_up_max_s * FRAMES_PER_SECOND)
+        self._regenerate_below = state.begun_below
+        self._counted_below = counted_below
+        self._records_left = records_max
+        self._skipped_s = -SKIP_PAUSE_S
+        self._saving = asyncio.Lock()
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin no further frame."""
+        self._stop.set()
+
+    async def parts(self) -> AsyncIterator[Part]:
+        """The parts of every due frame, in order; a frame without records is one empty part."""
+        while await self._next_frame_is_due():
+            for part in self._begin():
+                yield part
+
+    async def _next_frame_is_due(self) -> bool:
+        """Wait for the next frame; False when there is none any more."""
+        progress = self.progress
+        if self._rates_at is None:
+            progress.next_frame = progress.timeline.after_quiet(progress.next_frame)
+            return progress.next_frame < progress.begun_below and not self._stop.is_set()
+        if self._records_left is not None and self._records_left <= 0:
+            return False
+        while not self._stop.is_set():
+            progress.next_frame = progress.timeline.after_quiet(progress.next_frame)
+            if progress.next_frame >= progress.begun_below:
+                wait_s = 0.0 if await self.save() else SAVE_PAUSE_S
+            else:
+                wait_s = (due_at_ns(progress.next_frame) - self.clock.now_ns()) / 1e9
+                if wait_s <= 0:
+                    if self._pace.take():
+                        return True
+                    wait_s = FRAME_S
+            await self._sleep(min(wait_s, 1.0))  # no longer, so that a clock that is set is noticed
+        return False
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, but not beyond `stop`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    def _begin(self) -> list[Part]:
+        """Begin the next frame: from now on its records are owed."""
+        progress, counts = self.progress, self._report.counts
+        frame = progress.next_frame
+        segment = progress.timeline.segment(frame)
+        by_feed = segment.counts(frame)
+        progress.begin(frame, sum(by_feed))
+        if frame < self._regenerate_below:
+            counts.frames_regenerated += 1
+        if frame >= self._counted_below:
+            self._counted_below = self._report.counted_below = frame + 1
+            for feed, records in enumerate(by_feed):
+                counts.records_generated[feed] += records
+        self._report.target_milli_records_per_second = segment.milli_records_per_second.total
+        if self._records_left is not None:
+            self._records_left -= sum(by_feed)
+        return progress.timeline.parts(frame)
+
+    def rejoin(self, frame: int) -> None:
+        """Take up a source again that was retired: its frames up to this one were other workers'."""
+        assert self._rates_at is not None
+        if frame > self.progress.begun_below:
+            self.progress.skip(frame, self._rates_at(frame), self._digest)
+
+    async def save(self) -> bool:
+        """Make durable what is acknowledged, and reserve the frames of the next second."""
+        async with self._saving:
+            bound = self._plan() if self._rates_at else self.progress.begun_below
+            return await self._write(self.progress.snapshot(bound), retired=self._rates_at is None)
+
+    async def finish(self) -> bool:
+        """Make the last state durable: what is not acknowledged now stays owed."""
+        async with self._saving:
+            return await self._write(self.progress.release(), retired=self._rates_at is None)
+
+    async def _write(self, state: Checkpoint, *, retired: bool) -> bool:
+        """Write, and wait for it even when cancelled: two writers would spoil each other's file."""
+        self._before_save()
+        state = msgspec.structs.replace(state, retired=retired)
+        writing = asyncio.ensure_future(asyncio.to_thread(checkpoint.write, self._path, state))
+        try:
+            await asyncio.wait({writing})
+        except asyncio.CancelledError:
+            await asyncio.wait({writing})
+            raise
+        finally:
+            error = writing.exception()
+            if error is None:
+                self.progress.begun_below = state.begun_below
+        if isinstance(error, OSError):
+            log.error("the checkpoint cannot be written: %s: %s", self._path, error.strerror)
+            return False
+        if error is not None:
+            raise error
+        return True
+
+    def _plan(self) -> int:
+        """Settle the segments of the frames to reserve next, and return the bound below which they lie."""
+        assert self._rates_at is not None
+        progress, timeline = self.progress, self.progress.timeline
+        first = progress.begun_below
+        due = due_below(self.clock.now_ns())
+        late = due - first > self._catch_up_max_frames
+        if late and progress.next_frame >= first and time.monotonic() - self._skipped_s >= SKIP_PAUSE_S:
+            target = due - self._catch_up_max_frames // 2
+            progress.skip(target, self._rates_at(target), self._digest)
+            self._report.counts.frames_skipped += target - first
+            self._skipped_s = time.monotonic()
+            span = {"from_ms": end_ms(first - 1), "to_ms": end_ms(target - 1), "frames": target - first}
+            log.warning("frames older than rate.catch_up_max_s are skipped", extra=span)
+            first = target
+        bound = max(progress.next_frame, first) + self._reservation
+        for frame in range(first, bound):
+            timeline.append(frame, self._rates_at(frame), self._digest)
+        return bound

@@ -1,0 +1,1 @@
+"""The web side, in the supervisor: health, metrics, status."""

@@ -1,0 +1,300 @@
+"""One worker process: start up, run, drain. Started by the supervisor with a `WorkerSpec`, never by hand.
+
+It ends by itself on SIGTERM and when its supervisor disappears. An exception kills it; the supervisor starts
+it again from its checkpoint.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import faulthandler
+import functools
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from tickerd import checkpoint
+from tickerd.checkpoint import Checkpoint, Recipe
+from tickerd.clock import ClockSteppedBackError
+from tickerd.encoding import encoder
+from tickerd.kinesis.delivery import Delivery
+from tickerd.kinesis.gate import Gate
+from tickerd.kinesis.stream import KinesisStream
+from tickerd.market import MODEL_VERSION
+from tickerd.market.market import Market
+from tickerd.market.universe import Universe
+from tickerd.observe import logs
+from tickerd.observe.counters import Report, Slab
+from tickerd.pipeline import Pipeline
+from tickerd.records import RECORD_VERSION
+from tickerd.schedule import RatePlan, Rates, Segment, due_at_ns, split
+from tickerd.settings import Settings
+from tickerd.source import Source
+
+EXIT_OWED = 75
+EXIT_BUG = 70
+EXIT_NEW_RUN = 76
+PUBLISH_S = 0.25
+SAVE_S = 1.0
+COLLECT_S = 60.0
+ORPHAN_DRAIN_S = 8.0  # shorter than a new supervisor waits for the lock
+BEAT_FRESH_S = 5.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+log = logging.getLogger(__name__)
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """All that a worker is told at its start. The numbers of file descriptors are inherited ones."""
+
+    worker: int
+    workers: int
+    settings: Settings
+    state: str
+    source: str
+    retired: list[str]  # sources whose owed frames this worker finishes first
+    recipe: Recipe
+    digest: str
+    plan: RatePlan
+    first_frame: int  # where a source begins that has no checkpoint yet
+    counted_below: int  # frames below are in the counters already
+    records_max: int | None
+    supervisor_pid: int
+    slab_fd: int
+    alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's
+
+
+class Worker:
+    """The worker while it runs."""
+
+    def __init__(self, spec: WorkerSpec) -> None:
+        self.spec = spec
+        self.report = Report(source=spec.source, counted_below=spec.counted_below)
+        self.slab = Slab(spec.slab_fd, spec.workers)
+        self.gate = Gate(self.report, self._may_probe)
+        self._source: Source | None = None
+        self._stopping = asyncio.Event()
+        self._drain_max_s = float(spec.settings.source.drain_max_s)
+
+    async def run(self) -> int:
+        """Start up, run, drain; the exit code."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        loop.add_reader(self.spec.alive_fd, self._orphaned)
+        ticks = asyncio.create_task(self._tick())
+        work = asyncio.create_task(self._work())
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({ticks, work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if ticks.done():
+                ticks.result()  # which raises: it never ends by itself
+            await self._drained(work)
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+        finally:
+            stop.cancel()
+            ticks.cancel()
+        self._publish("stopped")
+        return EXIT_OWED if self._owes() else 0
+
+    def stop(self) -> None:
+        """Begin no more frames, and drain; asked again: at once."""
+        if self._stopping.is_set():
+            self._drain_max_s = 0.0
+        self._stopping.set()
+        self.report.state = "draining"
+        if self._source is not None:
+            self._source.stop()
+
+    def _orphaned(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.spec.alive_fd)
+        log.warning("the supervisor is gone: draining")
+        self._drain_max_s = min(self._drain_max_s, ORPHAN_DRAIN_S)
+        self.stop()
+
+    async def _drained(self, work: asyncio.Task[None]) -> None:
+        """Give the work its time to end; less when it is plain that the stream will not take the rest."""
+        refusals = self.gate.refusals
+        began = time.monotonic()
+        self.gate.hurry()
+        while not work.done() and time.monotonic() - began < self._drain_max_s:
+            await asyncio.wait({work}, timeout=0.1)
+            cause = self.gate.cause
+            if cause is not None and cause.permanent and self.gate.refusals > refusals:
+                break
+
+    async def _work(self) -> None:
+        """Carry the retired sources' owed frames, then the own ones."""
+        spec = self.spec
+        universe = Universe.load(spec.settings.market.universe)
+        stream = KinesisStream(
+            spec.settings.kinesis,
+            universe.instruments,
+            universe.shares(spec.settings.rate.mix.weights),
+            spec.workers,
+            self.gate,
+            self.report,
+        )
+        try:
+            self.report.state = "waiting"
+            await stream.open()
+            gc.collect()
+            gc.freeze()  # what exists now stays; a collection looks only at what came later
+            gc.disable()
+            for name in [*spec.retired, spec.source]:
+                source = self._open_source(name, universe)
+                if source is not None and not self._stopping.is_set():
+                    await self._carry(source, Market(source.recipe.seed, universe), stream)
+        finally:
+            await stream.close()
+
+    def _open_source(self, name: str, universe: Universe) -> Source | None:
+        """The source from its checkpoint, or a new one; None when its records cannot be made any more."""
+        spec, path = self.spec, checkpoint.path_of(Path(self.spec.state), name)
+        own = name == spec.source
+        if path.exists():
+            state = checkpoint.read(path)
+        else:
+            first = Segment(spec.first_frame, 0, self._rates_at(spec.first_frame), spec.digest)
+            state = Checkpoint(
+                source=name,
+                recipe=spec.recipe,
+                first_frame=spec.first_frame,
+                lowest_unacknowledged=spec.first_frame,
+                begun_below=spec.first_frame,
+                segments=[first],
+            )
+        if (state.recipe.model_version, state.recipe.record_version) != (MODEL_VERSION, RECORD_VERSION) or (
+            state.recipe.universe_digest != universe.digest
+        ):
+            log.error("%s still owes records that this version or universe cannot make: they stay owed", path)
+            return None
+        rate = spec.settings.rate
+        source = Source(
+            path,
+            state,
+            self.report,
+            before_save=self._publish,
+            rates_at=self._rates_at if own else None,
+            digest=spec.digest,
+            catch_up_factor=rate.catch_up_factor,
+            catch_up_max_s=rate.catch_up_max_s,
+            counted_below=spec.counted_below if own else 0,
+            records_max=spec.records_max if own else None,
+        )
+        if own and state.retired:
+            source.rejoin(spec.first_frame)
+        return source
+
+    def _rates_at(self, frame: int) -> Rates:
+        spec = self.spec
+        return split(spec.plan.at(frame), spec.settings.rate.mix.weights, spec.workers, spec.worker)
+
+    async def _carry(self, source: Source, market: Market, stream: KinesisStream) -> None:
+        """Run one source to its end, or until cancelled; its last checkpoint then says what it owes."""
+        self._source = source
+        self.report.state = "running"
+        delivery = Delivery(stream, self.gate, source.progress, self.report, self.spec.settings.kinesis)
+        encode = encoder(source.recipe.format)
+        making = functools.partial(self.slab.making, self.spec.worker)
+        ended = asyncio.Event()
+        saving = asyncio.create_task(_save_each_second(source, ended))
+        try:
+            await Pipeline(source, market, encode, stream, delivery, making).run()
+        except asyncio.CancelledError:
+            log.debug("stopped before all was acknowledged")
+        finally:
+            await delivery.abandon()
+            ended.set()
+            await saving
+        await source.finish()
+
+    def _owes(self) -> bool:
+        paths = [
+            checkpoint.path_of(Path(self.spec.state), name) for name in [*self.spec.retired, self.spec.source]
+        ]
+        return any(checkpoint.read(path).owes for path in paths if path.exists())
+
+    async def _tick(self) -> None:
+        """Publish the report, which is the heartbeat, and measure how late the event loop is for it."""
+        due = collected = time.monotonic()
+        while True:
+            due += PUBLISH_S
+            await asyncio.sleep(due - time.monotonic())
+            late = time.monotonic() - due
+            self.report.counts.event_loop_lag_s.observe(max(0.0, late))
+            if late > PUBLISH_S:
+                due += late
+            self._publish()
+            if due - collected > COLLECT_S:
+                gc.collect()
+                collected = due
+
+    def _publish(self, state: str = "") -> None:
+        report = self.report
+        report.state = state or report.state
+        report.beat_s = time.monotonic()
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        report.counts.cpu_s = usage.ru_utime + usage.ru_stime
+        report.resident_bytes = int(Path("/proc/self/statm").read_bytes().split()[1]) * resource.getpagesize()
+        if self._source is not None:
+            progress = self._source.progress
+            report.owed = progress.owed
+            waited_ns = time.time_ns() - due_at_ns(progress.lowest_unacknowledged)
+            report.lag_s = max(0.0, waited_ns / 1e9)
+        self.slab.publish(self.spec.worker, report)
+
+    def _may_probe(self) -> bool:
+        """Whether no worker of a lower number is held up as well: that one probes for the host."""
+        for worker in range(self.spec.worker):
+            other = self.slab.read(worker)
+            if other and other.problems and time.monotonic() - other.beat_s < BEAT_FRESH_S:
+                return False
+        return True
+
+
+async def _save_each_second(source: Source, ended: asyncio.Event) -> None:
+    while not ended.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), SAVE_S)
+        if not ended.is_set():
+            await source.save()
+
+
+def main() -> int:
+    """The process's outermost function: `python -m tickerd.worker SPEC_FD`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    faulthandler.enable()
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    with open(int(sys.argv[1]), "rb") as file:  # noqa: PTH123 - an inherited descriptor, not a path
+        spec = msgspec.json.decode(file.read(), type=WorkerSpec)
+    # The signal comes with the death of the supervisor's main thread; the pipe tells it too.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != spec.supervisor_pid:
+        return 0
+    logs.start(spec.settings.log.level, spec.settings.log.format, f"worker {spec.worker}")
+    try:
+        return uvloop.run(Worker(spec).run())
+    except ClockSteppedBackError as error:
+        log.warning("%s: a new run begins", error)
+        return EXIT_NEW_RUN
+    except checkpoint.CheckpointError as error:
+        log.error("%s", error)
+        return 1
+    except Exception:  # the one place that catches all: the supervisor starts the worker again
+        log.exception("the worker dies of an error in tickerd")
+        return EXIT_BUG
+
+
+if __name__ == "__main__":
+    sys.exit(main())
