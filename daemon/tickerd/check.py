@@ -25,9 +25,10 @@ def ceiling_line(settings: Settings) -> str:
         return 'kinesis.partition_key = "even": every shard is filled alike; 1,000 records/s a shard'
     instrument, share, ceiling = hottest_key_ceiling(settings)
     line = (
-        f'kinesis.partition_key = "instrument": at most {ceiling:,.0f} records/s over the whole stream, however '
-        f"many shards ({instrument} has {share:.1%} of the records, and a shard takes 1,000/s)"
+        f'kinesis.partition_key = "instrument": a stream takes at most {ceiling:,.0f} records/s, however many '
+        f"shards it has: {instrument} has {share:.1%} of the records, and a shard takes 1,000/s"
     )
     if settings.kinesis.shard_limits and settings.rate.records_per_second > ceiling:
-        line += f'; rate.records_per_second = {settings.rate.records_per_second:,.0f} is above it: use "even" keys'
+        wanted = settings.rate.records_per_second
+        line += f'; rate.records_per_second = {wanted:,.0f} is above that: set kinesis.partition_key = "even"'
     return line

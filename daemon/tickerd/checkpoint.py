@@ -7,6 +7,7 @@ begun. What lies between is made again at the next start. The file is replaced a
 import os
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -21,7 +22,7 @@ class Recipe(msgspec.Struct, frozen=True):
     seed: int
     universe: str
     universe_digest: str
-    format: str
+    format: Literal["json", "msgpack"]
     model_version: int
     record_version: int
 

@@ -209,11 +209,9 @@ def one_of(values: tuple[object, ...]) -> str:
 
 
 def toml(value: object) -> str:
-    """A value in TOML, on one line; whole numbers without a point."""
+    """A value in TOML, on one line."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=not value.isprintable())
     if isinstance(value, list | tuple):

@@ -95,7 +95,7 @@ def load(file: Path | None, sets: Sequence[str], environ: Mapping[str, str] | No
             faulty.add(path)
             problems += [f"{one_line(where)} ({item.origin}): {fault}" for where, fault in found]
         else:
-            values[path] = convert(value, leaf.kind)
+            values[path] = convert(value, leaf.kind) if isinstance(value, list) else value
     if "state.directory" not in given and not _can_be_written(Path(str(values["state.directory"]))):
         origins["state.directory"] = f"default, as {values['state.directory']} is not writable"
         values["state.directory"] = STATE_DIRECTORY_FALLBACK
@@ -184,7 +184,7 @@ def _spread(item: Given, given: dict[str, Given], problems: list[str]) -> None:
 
 
 def _nearest(item: Given) -> str:
-    """ "setting" or "section", with the name that was probably meant."""
+    """What there is no such thing of, setting or section, and the name that was probably meant."""
     kind, known = "setting", list(LEAVES)
     if isinstance(item.value, dict) and "." not in item.path:
         kind, known = "section", [table for table in TABLES if "." not in table]

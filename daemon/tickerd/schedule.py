@@ -143,11 +143,11 @@ class Timeline:
         return frame
 
     def parts(self, frame: int) -> list[Part]:
-        """The frame's records in parts of about `RECORDS_PER_PART_MAX`, cut between milliseconds."""
+        """The frame in at least one part, of about `RECORDS_PER_PART_MAX`, cut between milliseconds."""
         segment = self.segment(frame)
         counts, seq = segment.counts(frame), segment.seq(frame)
         milliseconds = end_ms(frame) - first_ms(frame)
-        pieces = min(milliseconds, -(-sum(counts) // RECORDS_PER_PART_MAX))
+        pieces = max(1, min(milliseconds, -(-sum(counts) // RECORDS_PER_PART_MAX)))
         parts = []
         for piece in range(pieces):
             start, stop = piece * milliseconds // pieces, (piece + 1) * milliseconds // pieces

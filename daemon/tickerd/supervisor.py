@@ -209,12 +209,12 @@ class Supervisor:
         if target > stream.ceiling_records_per_second:
             self._warned = True
             log.warning(
-                "rate.records_per_second: %.0f is above the %.0f records/s that stream %s takes with its %d shards "
-                'and kinesis.partition_key = "%s"; add shards, use "even" keys or lower the rate',
+                "rate.records_per_second: %.0f is above the %.0f records/s that %d shards of %s take with "
+                'kinesis.partition_key = "%s"; add shards, use "even" keys, or lower the rate',
                 target,
                 stream.ceiling_records_per_second,
-                stream.name,
                 stream.shards,
+                stream.name,
                 self.settings.kinesis.partition_key,
             )
 

@@ -1,8 +1,7 @@
 """Log lines on standard error: text for people on a terminal, one JSON object a line otherwise.
 
-Call sites use the standard library: `log.info("stream found", extra={"stream": name, "shards": 4})`. A line is
-one write to the file descriptor, so the lines of several processes do not mix; a reader that went away stops
-nothing.
+Call sites use the standard library: `log.info("stream found", extra={"stream": name, "shards": 4})`. A line
+is one write to the descriptor, so lines of several processes do not mix; a reader that left stops nothing.
 """
 
 import json
@@ -64,7 +63,7 @@ class Line(logging.Formatter):
         words = words.encode("utf-8", "backslashreplace").decode()
         return words if record.name.partition(".")[0] == OWN else f"{record.name}: {words}"
 
-    def extra(self, record: logging.LogRecord) -> dict[str, object]:
+    def values(self, record: logging.LogRecord) -> dict[str, object]:
         """The event's own fields."""
         return {key: value for key, value in vars(record).items() if key not in STANDARD_ATTRIBUTES}
 
@@ -81,7 +80,7 @@ class JsonLine(Line):
             "process": self.process,
             "message": self.message(record),
         }
-        line = head | self.extra(record) | head  # no field takes the place of what every line has
+        line = head | self.values(record) | head  # no field takes the place of what every line has
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         try:
@@ -98,7 +97,7 @@ class TextLine(Line):
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         message = self.message(record)
         words = [message if message.isprintable() else json.dumps(message)]
-        words += [f"{key}={_word(str(value))}" for key, value in self.extra(record).items()]
+        words += [f"{key}={_word(str(value))}" for key, value in self.values(record).items()]
         line = f"{clock} {record.levelname.lower():<7} {self.process}  {'  '.join(words)}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

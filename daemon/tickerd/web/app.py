@@ -50,7 +50,7 @@ async def serve(supervisor: Supervisor) -> web.AppRunner:
 
 
 def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
-    """Connections up to the maximum; one more takes the place of the oldest, so that health always answers."""
+    """So many connections at most: one more takes the place of the oldest, so that health answers."""
 
     def connect() -> asyncio.BaseProtocol:
         assert runner.server is not None

@@ -1,6 +1,6 @@
 """What a scraper reads: the workers' reports as Prometheus metrics, over all processes of each slot.
 
-Names, labels and meanings are the contract's. Counters never go down: a dead worker's counts stay with its slot.
+Names, labels and meanings are the contract's. Counters never go down: a dead worker's counts stay.
 """
 
 import platform
