@@ -25,8 +25,8 @@ def ceiling_line(settings: Settings) -> str:
         return 'kinesis.partition_key = "even": every shard is filled alike; 1,000 records/s a shard'
     instrument, share, ceiling = hottest_key_ceiling(settings)
     line = (
-        f'kinesis.partition_key = "instrument": a stream takes at most {ceiling:,.0f} records/s, however many '
-        f"shards it has: {instrument} has {share:.1%} of the records, and a shard takes 1,000/s"
+        f'kinesis.partition_key = "instrument": a stream takes at most {ceiling:,.0f} records/s, however '
+        f"many shards it has: {instrument} has {share:.1%} of the records, and a shard takes 1,000/s"
     )
     if settings.kinesis.shard_limits and settings.rate.records_per_second > ceiling:
         wanted = settings.rate.records_per_second
