@@ -1,0 +1,53 @@
+# What a fresh machine with Python (3.11 or newer) and make needs: everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find daemon -name '*.py' -o -name '*.csv' -o -name '*.toml') pyproject.toml README.md
+
+.PHONY: demo test test-all check lock wheel clean
+
+demo: $(VENV)/installed  ## the main job on this machine: a local stream, the daemon, the account
+	@$(BIN)/tickerd demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
+
+test: $(VENV)/installed $(VENV)/dev  ## the tests of every day, a few minutes on two cores
+	$(BIN)/pytest -m "not slow" $(PYTEST)
+
+test-all: $(VENV)/installed $(VENV)/dev  ## all tests: also the slow ones with real processes under load
+	$(BIN)/pytest $(PYTEST)
+
+check: $(VENV)/installed $(VENV)/dev  ## formatting, lint, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict -p tickerd
+	$(BIN)/mypy --strict tests bench
+
+wheel: $(VENV)/uv  ## dist/tickerd-*.whl
+	$(BIN)/uv build -q --wheel --out-dir dist
+
+lock: $(VENV)/uv  ## resolve the dependencies anew, with hashes and without addresses
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
+
+clean:  ## all that was made here
+	rm -rf $(VENV) dist tests/emulators/node_modules
+
+$(VENV)/uv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tickerd needs Python 3.11 or newer; say make PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check uv
+	@touch $@
+
+$(VENV)/locked: requirements.lock | $(VENV)/uv
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/dev: requirements-dev.lock | $(VENV)/locked
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The package itself as a wheel, so that the tests run what a user installs.
+$(VENV)/installed: $(SOURCES) $(VENV)/locked
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --reinstall-package tickerd .
+	@touch $@
