@@ -386,6 +386,13 @@ class TestProblems:
         assert "cannot be printed" in problem("state.directory=a\udc80b")
         assert "cannot be printed" in problem('state.directory="a\\nb"')
 
+    def test_a_value_cannot_bring_further_keys_with_it(self) -> None:
+        assert problem("market.seed=2\nworkers=3").startswith("market.seed (--set): ")
+
+    def test_lists_are_refused_at_every_depth(self) -> None:
+        for depth in range(1, 520):
+            assert problem(f"market.seed={depth * '['}{depth * ']'}").startswith("market.seed (--set): ")
+
 
 class TestFiles:
     def test_an_error_of_syntax_names_the_file_and_the_line(self, tmp_path: Path) -> None:
@@ -643,10 +650,22 @@ class TestRules:
         )
         assert "add up to nothing" in problem("rate.mix={forex=0, stock=0, news=5e-324}")
 
-    def test_a_rule_is_not_said_to_be_broken_because_of_a_value_that_is_itself_wrong(self) -> None:
-        assert problem("rate.mix={forex=0, stock=0, news=-1}").startswith(
-            "rate.mix.news (--set): -1 is out of range"
+    def test_once_a_value_is_available_its_rules_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delitem(NOT_YET, "kinesis.order")
+        assert problem("kinesis.order=key").startswith(
+            'kinesis.order (--set): "key" needs kinesis.aggregation = "kpl"'
         )
+        monkeypatch.delitem(NOT_YET, "kinesis.aggregation")
+        assert given_sets("kinesis.order=key", "kinesis.aggregation=kpl").kinesis.order == "key"
+
+    def test_a_rule_is_not_said_to_be_broken_because_of_a_value_that_is_itself_wrong(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delitem(NOT_YET, "web.tls_certificate")
+        monkeypatch.delitem(NOT_YET, "web.tls_key")
+        line = problem('web.tls_certificate="a\\nb"', "web.tls_key=k")
+        assert line.startswith("web.tls_certificate (--set): ")
+        assert problem("web.tls_key=k") == "web.tls_key (--set): needs web.tls_certificate as well"
 
     @pytest.mark.parametrize(
         ("assignment", "instead"),
@@ -753,6 +772,7 @@ class TestDescribe:
             "database.urls=pg://u:s3cret@h",
             "web=pg://u:s3cret@h",
             "database.url=pg://u:s3cret\x00@h",
+            "database.url=pg://u:s3cret\nx@h",
         ],
     )
     def test_problems_do_not_show_passwords_either(self, argument: str) -> None:
@@ -863,10 +883,12 @@ class TestQuota:
             f"{mount}/a/cpu.cfs_period_us": "100000",
             f"{mount}/cpu.cfs_quota_us": above,
             f"{mount}/cpu.cfs_period_us": "100000",
-            "sys/fs/cgroup/cpuset/a/cpu.cfs_quota_us": "1000",
-            "sys/fs/cgroup/cpuset/a/cpu.cfs_period_us": "100000",
+            f"{mount}/loose/cpu.cfs_quota_us": "1000",  # where the process is in another hierarchy only
+            f"{mount}/loose/cpu.cfs_period_us": "100000",
+            "sys/fs/cgroup/cpuset/loose/cpu.cfs_quota_us": "1000",
+            "sys/fs/cgroup/cpuset/loose/cpu.cfs_period_us": "100000",
         }
-        membership = "5:cpuset:/a\n4:cpu,cpuacct:/a\n1:name=systemd:/a\n0::/a"
+        membership = "5:cpuset:/loose\n4:cpu,cpuacct:/a\n1:name=systemd:/loose\n0::/loose"
         root = machine(tmp_path, membership, f"{V1_SET}\n{V1.format(top='/')}", files)
         assert cgroup_cpus(root) == cpus
 

@@ -81,7 +81,8 @@ def test_lines_below_the_level_are_not_written(level: str, heard: list[str]) -> 
 
 @pytest.mark.parametrize(("level", "heard"), [("debug", ["warning", "error"]), ("error", ["error"])])
 def test_libraries_are_heard_from_warnings_on_and_named(level: str, heard: list[str]) -> None:
-    body = "log = logging.getLogger('botocore.x'); [getattr(log, name)('y') for name in ('debug', 'info', 'warning', 'error')]"
+    body = "log = logging.getLogger('botocore.x')\n"
+    body += "for level in 'debug', 'info', 'warning', 'error': getattr(log, level)('y')"
     found = events(body, level)
     assert [event["level"] for event in found] == heard
     assert {event["message"] for event in found} == {"botocore.x: y"}
