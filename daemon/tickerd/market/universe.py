@@ -28,7 +28,7 @@ MACRO_CHANCE = 0.1
 """Share of the news feed's records that are about currencies."""
 
 Symbol = Annotated[str, Meta(pattern=r"^[A-Z][A-Z0-9./-]*$")]
-Positive = Annotated[float, Meta(gt=0)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]  # a bound, because inf is greater than 0 too
 
 
 class Currency(msgspec.Struct, frozen=True):
