@@ -212,6 +212,7 @@ def _verify(arguments: argparse.Namespace) -> int:
             stream=arguments.stream or kinesis.stream,
             region=kinesis.region,
             endpoint_url=kinesis.endpoint_url,
+            role_arn=kinesis.role_arn,
             from_time=arguments.from_time,
             settle_s=arguments.settle,
             account=load_account(arguments.account) if arguments.account else None,

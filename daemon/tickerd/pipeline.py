@@ -29,10 +29,12 @@ class Pipeline:
     async def run(self) -> None:
         """Carry frames until the source gives out no more, then wait until all is acknowledged."""
         async for part in self.source.parts():  # which frame is due, with which counts and first seq
-            self.making(part.frame)
-            batch = self.market.records(self.source.name, part)  # columns -> Structs
-            calls = self.stream.pack(batch, self.encode)  # encode, address, fill calls
-            self.making(NO_FRAME)
+            calls = []
+            if part.records:
+                self.making(part.frame)
+                batch = self.market.records(self.source.name, part)  # columns -> Structs
+                calls = self.stream.pack(batch, self.encode)  # encode, address, fill calls
+                self.making(NO_FRAME)
             for call in calls or self.stream.lingering():
                 await self.delivery.submit(call)  # the only place that waits: backpressure
             await asyncio.sleep(0)  # the calls go out now, not after the next part

@@ -13,12 +13,6 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 from aiobotocore.config import AioConfig
-from aiobotocore.credentials import (
-    AioAssumeRoleCredentialFetcher,
-    AioCredentials,
-    AioDeferredRefreshableCredentials,
-)
-from aiobotocore.session import AioSession
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
@@ -32,6 +26,7 @@ from botocore.exceptions import (
 from botocore.utils import get_environ_proxies
 
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
+from tickerd.kinesis.session import open_session
 from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.settings import Kinesis
 
@@ -77,39 +72,6 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def is_loopback(url: str) -> bool:
-    """Whether an endpoint is on this machine, where no real credentials are needed."""
-    return urlsplit(url).hostname in {"localhost", "127.0.0.1", "::1"}
-
-
-async def open_session(settings: Kinesis) -> tuple[AioSession, str | None]:
-    """A session with the credentials that the settings ask for, and its region.
-
-    Credentials come from the library's chain (environment, profile, web identity, container, IMDSv2) and
-    refresh by themselves; `role_arn` is assumed from them. For an endpoint on this machine a fixed pair does
-    when the chain has none.
-    """
-    session = AioSession()
-    loopback = is_loopback(settings.endpoint_url)
-    if loopback:
-        session.get_component("credential_provider").remove("iam-role")  # no wait for a metadata service
-    credentials = await session.get_credentials()
-    region = settings.region or session.get_config_variable("region")
-    if credentials is None and loopback:
-        credentials = AioCredentials("local", "local")
-    if credentials is not None and settings.role_arn:
-        source = credentials
-        fetcher = AioAssumeRoleCredentialFetcher(
-            lambda service, **options: session.create_client(service, region_name=region, **options),
-            source,
-            settings.role_arn,
-            extra_args={"RoleSessionName": "tickerd"},
-        )
-        credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
-    session._credentials = credentials  # the library's own cache; it offers no setter for refreshing ones
-    return session, region or ("us-east-1" if loopback else None)
-
-
 class KinesisClient:
     """One stream, as this process talks to it. `open` before use, `close` after."""
 
@@ -123,7 +85,10 @@ class KinesisClient:
         """Find credentials, region and endpoint; StreamError when one of them is missing."""
         await self.close()
         try:
-            self._session, self._region = await open_session(self._settings)
+            settings = self._settings
+            self._session, self._region = await open_session(
+                settings.region, settings.endpoint_url, settings.role_arn
+            )
             if await self._session.get_credentials() is None:
                 raise NoCredentialsError
             config = AioConfig(

@@ -1,17 +1,12 @@
-"""The Kinesis client of the control calls and of reading: region, endpoint, credentials, errors as one line.
+"""The Kinesis client of the reading side, and the library's errors as one line for people."""
 
-Credentials come from the library's own chain. A loopback endpoint without any gets a fixed pair, so that
-`tickerd local` needs none. The call that carries the records to a stream is not made here.
-"""
-
-import ipaddress
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, ClientCreatorContext, get_session
+from aiobotocore.session import ClientCreatorContext
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -23,10 +18,9 @@ from botocore.exceptions import (
     ConnectionError as NoConnectionError,
 )
 
+from tickerd.kinesis.session import open_session
 from tickerd.reading import ReadingError
 
-LOOPBACK_KEY = "local"  # both halves of the pair that a loopback endpoint gets when there is no other
-LOOPBACK_REGION = "us-east-1"
 CONNECTIONS_MAX = 16
 REFUSED_CREDENTIALS = {
     "AccessDeniedException",
@@ -40,24 +34,15 @@ REFUSED_CREDENTIALS = {
 }
 
 
-def is_loopback(endpoint_url: str) -> bool:
-    """Whether an endpoint is on this machine; no name but `localhost` is looked up."""
-    host = urlsplit(endpoint_url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 @asynccontextmanager
-async def kinesis_client(region: str, endpoint_url: str) -> AsyncIterator[Any]:
+async def kinesis_client(region: str, endpoint_url: str, role_arn: str = "") -> AsyncIterator[Any]:
     """An aiobotocore Kinesis client; an empty `region` or `endpoint_url` is left to the library's chain.
 
     Raises ReadingError where no client can be made of these settings.
     """
     with errors_as_one_line(region=region, endpoint_url=endpoint_url):
         try:
-            making = await _making(region, endpoint_url)
+            making = await _making(region, endpoint_url, role_arn)
             client = await making.__aenter__()
         except ValueError as error:  # the word for an endpoint that is not a URL
             if isinstance(error, BotoCoreError):  # a region's name, for one
@@ -71,17 +56,13 @@ async def kinesis_client(region: str, endpoint_url: str) -> AsyncIterator[Any]:
         await making.__aexit__(None, None, None)
 
 
-async def _making(region: str, endpoint_url: str) -> ClientCreatorContext:
+async def _making(region: str, endpoint_url: str, role_arn: str) -> ClientCreatorContext:
     if urlsplit(endpoint_url).port == 0:  # asking for the port is what checks it
         raise ValueError("port 0 cannot be called")
-    session = get_session()
-    keys: dict[str, str] = {}
-    if is_loopback(endpoint_url):
-        region = region or session.get_config_variable("region") or LOOPBACK_REGION
-        keys = await _loopback_keys(session)
+    session, found_region = await open_session(region, endpoint_url, role_arn)
     return session.create_client(
         "kinesis",
-        region_name=region or None,
+        region_name=found_region,
         endpoint_url=endpoint_url or None,
         config=AioConfig(
             connect_timeout=5,
@@ -89,19 +70,7 @@ async def _making(region: str, endpoint_url: str) -> ClientCreatorContext:
             max_pool_connections=CONNECTIONS_MAX,
             retries={"mode": "standard", "total_max_attempts": 3},
         ),
-        **keys,
     )
-
-
-async def _loopback_keys(session: AioSession) -> dict[str, str]:
-    # An instance's or a container's role is never meant for an endpoint on this machine, and asking for it
-    # where there is none costs seconds.
-    providers = session.get_component("credential_provider")
-    for role in ("container-role", "iam-role"):
-        providers.remove(role)
-    if await session.get_credentials() is not None:
-        return {}
-    return {"aws_access_key_id": LOOPBACK_KEY, "aws_secret_access_key": LOOPBACK_KEY}
 
 
 @contextmanager

@@ -145,14 +145,16 @@ class StreamReader:
 
 
 @asynccontextmanager
-async def open_stream(stream: str, region: str, endpoint_url: str) -> AsyncIterator[StreamReader]:
+async def open_stream(
+    stream: str, region: str, endpoint_url: str, role_arn: str = ""
+) -> AsyncIterator[StreamReader]:
     """A reader of one stream; whatever goes wrong with the service inside is raised as a ReadingError.
 
     An empty `region` is the ARN's, where `stream` is one, else the library's.
     """
     if not region and stream.startswith("arn:"):
         region = stream.split(":")[3]
-    async with kinesis_client(region, endpoint_url) as client:
+    async with kinesis_client(region, endpoint_url, role_arn) as client:
         with errors_as_one_line(client.meta.region_name, client.meta.endpoint_url, stream):
             yield StreamReader(client, stream)
 

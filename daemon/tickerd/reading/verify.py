@@ -28,7 +28,7 @@ class VerifyOptions(msgspec.Struct, frozen=True):
     stream: str
     region: str = ""
     endpoint_url: str = ""
-    role_arn: str = ""  # not used yet
+    role_arn: str = ""
     from_time: datetime | None = None
     settle_s: float = 60.0
     account: Account | None = None
@@ -40,7 +40,8 @@ async def verify(options: VerifyOptions, progress: Callable[[int], None] | None 
     Raises ReadingError (one line) where the stream cannot be read.
     """
     cut_at = options.from_time
-    async with open_stream(options.stream, options.region, options.endpoint_url) as reader:
+    where = (options.stream, options.region, options.endpoint_url, options.role_arn)
+    async with open_stream(*where) as reader:
         shards = await reader.shards()
         if options.account is not None:
             known = [moment for moment in (cut_at, await reader.horizon()) if moment is not None]

@@ -1,0 +1,99 @@
+"""Processes that the benches measure: `tickerd local` on one core and `tickerd run` on another."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TICKERD = [sys.executable, "-P", "-m", "tickerd"]
+
+
+@contextmanager
+def on_core(core: int, command: list[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A process bound to one core (the last one there is, if there are fewer)."""
+    cores = sorted(os.sched_getaffinity(0))
+    pinned = ["taskset", "-c", str(cores[min(core, len(cores) - 1)]), *command]
+    process = subprocess.Popen(pinned, text=True, **options)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def local(*options: str) -> Iterator[tuple[str, int]]:
+    """`tickerd local` on the second core: its address and pid."""
+    command = [*TICKERD, "local", "--port", "0", *options]
+    with on_core(1, command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield "http://" + process.stdout.readline().partition("http://")[2].split()[0], process.pid
+
+
+@contextmanager
+def run(endpoint: str, **settings: object) -> Iterator[str]:
+    """`tickerd run` on the first core, with one worker: the address of its web side."""
+    with tempfile.TemporaryDirectory() as state:
+        port = free_port()
+        ours = {
+            "kinesis.endpoint_url": endpoint,
+            "state.directory": state,
+            "web.listen": f"127.0.0.1:{port}",
+            "source.workers": 1,
+            "source.drain_max_s": 2,
+            "log.level": "error",
+            **settings,
+        }
+        command = [*TICKERD, "run"]
+        for key, value in ours.items():
+            command += ["--set", f"{key}={json.dumps(value)}"]
+        with on_core(0, command):
+            yield f"http://127.0.0.1:{port}"
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def metrics(address: str) -> dict[str, float]:
+    """The sum of every metric over its labels."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:  # noqa: S310 - our own address
+        lines = answer.read().decode().splitlines()
+    sums: dict[str, float] = {}
+    for line in lines:
+        if not line.startswith("#") and "_bucket" not in line:
+            name, _, value = line.rpartition(" ")
+            sums[name.partition("{")[0]] = sums.get(name.partition("{")[0], 0.0) + float(value)
+    return sums
+
+
+def wait_for_acks(address: str, timeout_s: float = 30) -> float:
+    """Seconds until the daemon's first acknowledgement."""
+    began = time.monotonic()
+    while time.monotonic() - began < timeout_s:
+        try:
+            if metrics(address).get("tickerd_records_acked_total", 0) > 0:
+                return time.monotonic() - began
+        except (urllib.error.URLError, ConnectionError):
+            pass
+        time.sleep(0.02)
+    sys.exit("the daemon acknowledged nothing")
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
