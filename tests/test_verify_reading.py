@@ -12,8 +12,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from tickerd.kinesis.session import is_loopback
 from tickerd.reading import ReadingError
-from tickerd.reading.client import is_loopback
 from tickerd.reading.verify import VerifyOptions, verify
 from tickerd.records import Forex
 
