@@ -21,7 +21,7 @@ from tickerd.schedule import Part, Rates, Segment, Timeline, end_ms, first_ms, s
 
 SOURCE = "i-0abc123def4567890-0-k7m2qx4d"
 OTHER = "i-0fedcba9876543210-1-zzzzzzzz"
-NOW = 28_728_345_600  # 2026-11-24T20:00:00Z in frames
+NOW = 28_728_345_600  # 2026-11-24T12:00:00Z in frames
 MIX = (0.3, 0.65, 0.05)
 FIRST_FRAME = -62_135_596_800 * 16  # year 1
 LAST_FRAME = 253_402_300_800 * 16 - 1  # year 9999

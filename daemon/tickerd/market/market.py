@@ -40,13 +40,13 @@ class Market:
         self.prices = Prices(seed, universe)
         self.newsroom = Newsroom(seed, universe)
         self.block = lru_cache(maxsize=BLOCKS_KEPT)(self._block)
-        self._feeds = [Feed(self, kind) for kind in range(len(FEEDS))]
+        self.feeds = [Feed(self, kind) for kind in range(len(FEEDS))]
 
     def records(self, source: str, part: Part) -> Batch:
         """The records of a part, by millisecond, then feed, then row; their seqs count on from its first."""
         columns = [
             feed.columns(source, part.frame, start, stop, n)
-            for feed, (start, stop), n in zip(self._feeds, part.rows, part.counts, strict=True)
+            for feed, (start, stop), n in zip(self.feeds, part.rows, part.counts, strict=True)
         ]
         order = np.argsort(np.concatenate([each.milliseconds for each in columns]), kind="stable")
         seqs = np.empty(len(order), dtype=np.int64)
@@ -54,7 +54,7 @@ class Market:
 
         times = timestamps(part.frame)
         unordered: list[Record] = []
-        for feed, each in zip(self._feeds, columns, strict=True):
+        for feed, each in zip(self.feeds, columns, strict=True):
             done = len(unordered)
             unordered += feed.records(each, source, times, seqs[done : done + len(each.instruments)])
         kinds = np.repeat(np.arange(len(FEEDS), dtype=np.uint8), [len(each.instruments) for each in columns])
