@@ -1,4 +1,4 @@
-"""Frames and counts: rates met exactly, seq in closed form, parts that cover a frame, segments without holes."""
+"""Frames and counts: rates met exactly, seq in closed form, parts that cover a frame, no holes."""
 
 from fractions import Fraction
 from itertools import pairwise
