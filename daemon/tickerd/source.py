@@ -138,7 +138,9 @@ class Source:
         if frame < self._regenerate_below:
             counts.frames_regenerated += 1
         if frame >= self._counted_below:
-            self._counted_below = self._report.counted_below = frame + 1
+            self._counted_below = frame + 1
+            if self._rates_at is not None:  # a retired source's frames say nothing of the worker's own
+                self._report.counted_below = self._counted_below
             for feed, records in enumerate(by_feed):
                 counts.records_generated[feed] += records
         self._report.target_milli_records_per_second = segment.milli_records_per_second.total

@@ -113,7 +113,9 @@ class Worker:
             self._drain_max_s = 0.0
         self._stopping.set()
         self.report.state = "draining"
-        if self._source is not None:
+        if self._source is None:
+            self._drain_max_s = 0.0  # nothing has begun, so there is nothing to wait for
+        else:
             self._source.stop()
 
     def _orphaned(self) -> None:
