@@ -26,6 +26,7 @@ from aiobotocore.session import get_session
 from botocore.config import Config
 
 from tickerd.local import LocalEndpoint, LocalOptions
+from tickerd.local.account import epoch_ms
 
 PACKAGES = Path(__file__).parent / "emulators"
 START_MAX_S = 60.0
@@ -85,13 +86,13 @@ def local(options: LocalOptions | None = None) -> Iterator[str]:
 
 @asynccontextmanager
 async def local_here(
-    options: LocalOptions | None = None, now_s: Callable[[], float] = time.time
+    options: LocalOptions | None = None, now_ms: Callable[[], int] = epoch_ms
 ) -> AsyncIterator[tuple[LocalEndpoint, Any]]:
     """Run `local` in this event loop, on a free port; yield the endpoint and an aiobotocore client of it.
 
-    `now_s` is the endpoint's time of day.
+    `now_ms` gives the endpoint the time since the epoch.
     """
-    endpoint = LocalEndpoint(msgspec.structs.replace(options or LocalOptions(), port=0), now_s=now_s)
+    endpoint = LocalEndpoint(msgspec.structs.replace(options or LocalOptions(), port=0), now_ms=now_ms)
     url = await endpoint.start()
     try:
         async with client_of(url) as client:

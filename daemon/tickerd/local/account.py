@@ -19,15 +19,20 @@ from tickerd.local.stream import Stream
 SHARDS_MAX = 10_000  # UpdateShardCount
 
 
+def epoch_ms() -> int:
+    """Return the milliseconds since the epoch, from a clock that counts in integers."""
+    return time.time_ns() // 1_000_000
+
+
 class Account:
-    """All streams of the endpoint. `now_s` is the time of day, `clock_s` one that never goes back."""
+    """All streams of the endpoint. `now_ms` is the time since the epoch, `clock_s` a monotonic one."""
 
     def __init__(
         self,
         retention_bytes: int,
         shard_limits: bool = True,
         discard: bool = False,
-        now_s: Callable[[], float] = time.time,
+        now_ms: Callable[[], int] = epoch_ms,
         clock_s: Callable[[], float] = time.monotonic,
         random: Random | None = None,
     ) -> None:
@@ -37,12 +42,8 @@ class Account:
         self.streams: dict[str, Stream] = {}
         self.random = random or Random()
         self._discard = discard
-        self._now_s = now_s
+        self.now_ms = now_ms
         self._bucket_clock_s = clock_s if shard_limits else None
-
-    def now_ms(self) -> int:
-        """Milliseconds since the epoch."""
-        return int(self._now_s() * 1000)
 
     def create(self, name: str, shards: int, mode: str = "PROVISIONED") -> Stream:
         """Create a stream, ACTIVE at once."""

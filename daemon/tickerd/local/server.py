@@ -21,7 +21,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler
 
-from tickerd.local.account import Account
+from tickerd.local.account import Account, epoch_ms
 from tickerd.local.errors import ACCOUNT_ID, ServiceError
 from tickerd.local.faults import Faults, merge_faults
 from tickerd.local.operations import OPERATIONS, call
@@ -50,20 +50,20 @@ class LocalOptions(msgspec.Struct, frozen=True):
 class LocalEndpoint:
     """The endpoint within an event loop: `url = await endpoint.start()`, then `await endpoint.stop()`.
 
-    `now_s` is the time of day, `clock_s` a monotonic one, both in seconds. `faults` may be set at any time.
+    `now_ms` is the time since the epoch, `clock_s` a monotonic one. `faults` may be set at any time.
     """
 
     def __init__(
         self,
         options: LocalOptions | None = None,
-        now_s: Callable[[], float] = time.time,
+        now_ms: Callable[[], int] = epoch_ms,
         clock_s: Callable[[], float] = time.monotonic,
         random: Random | None = None,
     ) -> None:
         self.options = options or LocalOptions()
         retention_bytes = self.options.retention_mb * 1024 * 1024
         self._account = Account(
-            retention_bytes, self.options.shard_limits, self.options.discard, now_s, clock_s, random
+            retention_bytes, self.options.shard_limits, self.options.discard, now_ms, clock_s, random
         )
         self.faults = self.options.faults
         self._account.create(self.options.stream, self.options.shards)
@@ -211,6 +211,9 @@ def run(options: LocalOptions) -> int:
     except OSError as error:
         reason = "is in use: choose another --port" if error.errno == errno.EADDRINUSE else _reason(error)
         sys.stderr.write(f"tickerd local: port {options.port} on {options.host} {reason}\n")
+        return 1
+    except ServiceError as error:  # of the stream that is there from the start
+        sys.stderr.write(f"tickerd local: {error}\n")
         return 1
     return 0
 
