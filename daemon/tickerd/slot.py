@@ -12,7 +12,7 @@ from collections import Counter
 import msgspec
 
 from tickerd.observe.counters import NO_FRAME, Counts, Report, Slab
-from tickerd.worker import EXIT_BUG, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
+from tickerd.spec import EXIT_BUG, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 30.0
 BACKOFF_KILLED_MAX_S = 2.0  # whoever sends SIGKILL means this process, not the next

@@ -28,8 +28,8 @@ from tickerd.records import RECORD_VERSION
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Settings
 from tickerd.slot import Slot
+from tickerd.spec import EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
 from tickerd.state import Account, Identity, StateDirectory, account_of, host_id, new_run
-from tickerd.worker import EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
 
 CHECK_S = 0.25
 QUICK_S = 2.0

@@ -22,7 +22,7 @@ import msgspec
 import uvloop
 
 from tickerd import checkpoint
-from tickerd.checkpoint import Checkpoint, Recipe
+from tickerd.checkpoint import Checkpoint
 from tickerd.clock import ClockSteppedBackError
 from tickerd.encoding import encoder
 from tickerd.kinesis.delivery import Delivery
@@ -35,13 +35,10 @@ from tickerd.observe import logs
 from tickerd.observe.counters import Report, Slab
 from tickerd.pipeline import Pipeline
 from tickerd.records import RECORD_VERSION
-from tickerd.schedule import RatePlan, Rates, Segment, due_at_ns, split
-from tickerd.settings import Settings
+from tickerd.schedule import Rates, Segment, due_at_ns, split
 from tickerd.source import Source
+from tickerd.spec import EXIT_BUG, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
 
-EXIT_OWED = 75
-EXIT_BUG = 70
-EXIT_NEW_RUN = 76
 PUBLISH_S = 0.25
 SAVE_S = 1.0
 COLLECT_S = 60.0
@@ -50,26 +47,6 @@ BEAT_FRESH_S = 5.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 log = logging.getLogger(__name__)
-
-
-class WorkerSpec(msgspec.Struct, frozen=True):
-    """All that a worker is told at its start. The numbers of file descriptors are inherited ones."""
-
-    worker: int
-    workers: int
-    settings: Settings
-    state: str
-    source: str
-    retired: list[str]  # sources whose owed frames this worker finishes first
-    recipe: Recipe
-    digest: str
-    plan: RatePlan
-    first_frame: int  # where a source begins that has no checkpoint yet
-    counted_below: int  # frames below are in the counters already
-    records_max: int | None
-    supervisor_pid: int
-    slab_fd: int
-    alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's
 
 
 class Worker:
@@ -90,6 +67,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self.stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         loop.add_reader(self.spec.alive_fd, self._orphaned)
+        self._publish()  # up: the supervisor waits for it
         ticks = asyncio.create_task(self._tick())
         work = asyncio.create_task(self._work())
         stop = asyncio.create_task(self._stopping.wait())

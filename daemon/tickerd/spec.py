@@ -1,0 +1,31 @@
+"""What the supervisor tells a worker at its start, and what a worker's exit code tells the supervisor."""
+
+import msgspec
+
+from tickerd.checkpoint import Recipe
+from tickerd.schedule import RatePlan
+from tickerd.settings import Settings
+
+EXIT_OWED = 75  # drained as far as possible; the rest stays owed
+EXIT_BUG = 70  # an exception
+EXIT_NEW_RUN = 76  # the clock was set back too far for this run
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """All that a worker is told at its start. The numbers of file descriptors are inherited ones."""
+
+    worker: int
+    workers: int
+    settings: Settings
+    state: str
+    source: str
+    retired: list[str]  # sources whose owed frames this worker finishes first
+    recipe: Recipe
+    digest: str
+    plan: RatePlan
+    first_frame: int  # where a source begins that has no checkpoint yet
+    counted_below: int  # frames below are in the counters already
+    records_max: int | None
+    supervisor_pid: int
+    slab_fd: int
+    alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's
