@@ -16,6 +16,7 @@ from tickerd.local.requests import Entry
 RETENTION_MS = 24 * 3_600_000  # RetentionPeriodHours 24, the service's default
 # What CPython takes beside data and key: an Entry, a bytes and a str object, slots in lists and arrays.
 ENTRY_OVERHEAD_BYTES = 200
+CALL_OVERHEAD_BYTES = 300  # a Call, its two lists and its place in the queue
 PART_OVERHEAD_BYTES = 350  # a Part, its array and its slot in a dict; half of it where a call has many parts
 
 
@@ -100,7 +101,7 @@ class Store:
         self, stream: str, first: int, now_ms: int, entries: list[Entry], by_log: dict["ShardLog", list[int]]
     ) -> None:
         """Hold a call. `by_log` gives the positions of the stored entries for each shard's log, rising."""
-        size = PART_OVERHEAD_BYTES * len(by_log)
+        size = CALL_OVERHEAD_BYTES + PART_OVERHEAD_BYTES * len(by_log)
         call = Call(stream, first, now_ms, entries, list(by_log), 0, 0)
         for log, positions in by_log.items():
             log.append(Part(call, array("H", positions)))
