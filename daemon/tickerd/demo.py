@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ SHARD_SHARE_MAX = 0.8  # of a shard's capacity: so much do the shards of the dem
 CEILING_SHARE_MAX = 0.8  # above this part of the ceiling of instrument keys, even keys are used
 WEB_PORT = 9631
 POLL_S = 0.5
+SETTLE_S = 2.0  # behind where a full memory begins
 PR_SET_PDEATHSIG = 1
 
 console = Console(stderr=True, highlight=False)
@@ -176,7 +178,7 @@ def _watch(daemon: "subprocess.Popen[str]", address: str, seconds: float | None,
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while not stop and daemon.poll() is None:
             time.sleep(POLL_S)
-            status = _status(address)
+            status = _fetched(address)
             if status is None or status["state"] == "starting":
                 continue
             began = began or time.monotonic()
@@ -186,11 +188,11 @@ def _watch(daemon: "subprocess.Popen[str]", address: str, seconds: float | None,
                 return
 
 
-def _status(address: str) -> dict[str, Any] | None:
+def _fetched(address: str) -> dict[str, Any] | None:
     try:
         with urllib.request.urlopen(address, timeout=5) as answer:  # noqa: S310 - our own address
-            status: dict[str, Any] = json.load(answer)
-            return status
+            fetched: dict[str, Any] = json.load(answer)
+            return fetched
     except OSError:
         return None  # not up yet, or gone
 
@@ -207,10 +209,27 @@ def _picture(status: dict[str, Any]) -> Table:
     return table
 
 
+def _kept_from(endpoint: str) -> datetime | None:
+    """The time from which on the stream, its memory being bounded, has every record; None: has them all."""
+    stats = _fetched(f"{endpoint}/_local/stats")
+    if not stats or not stats["dropped_records"]:
+        return None
+    moment = datetime.fromtimestamp(stats["dropped_before_ms"] / 1000, UTC)
+    console.print(f"the stream's memory was full: what arrived before {moment:%H:%M:%S} UTC is not read back")
+    return moment
+
+
 def _account(endpoint: str, account: Path) -> int:
     """Read the stream back and print the account."""
     try:
-        options = VerifyOptions("market-log", endpoint_url=endpoint, account=load_account(account))
+        kept_from = _kept_from(endpoint)
+        options = VerifyOptions(
+            "market-log",
+            endpoint_url=endpoint,
+            account=load_account(account),
+            from_time=kept_from,
+            settle_s=SETTLE_S,
+        )
         with shown("reading back") as progress:
             report: Report = asyncio.run(verify(options, progress))
     except ReadingError as error:

@@ -196,6 +196,7 @@ class LocalEndpoint:
             "held_records": store.held_records,
             "held_bytes": store.held_bytes,
             "dropped_records": store.dropped_records,
+            "dropped_before_ms": store.dropped_before_ms,
         }
 
 
