@@ -12,7 +12,7 @@ from collections import Counter
 import msgspec
 
 from tickerd.observe.counters import NO_FRAME, Counts, Report, Slab
-from tickerd.spec import EXIT_BUG, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
+from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 30.0
 BACKOFF_KILLED_MAX_S = 2.0  # whoever sends SIGKILL means this process, not the next
@@ -68,11 +68,11 @@ class Slot:
         return total
 
     def start(self, spec: WorkerSpec, lock_fd: int) -> None:
-        """Start a process. Its SIGTERM stays blocked until it has a handler, so that none is lost."""
+        """Start a process, its signals blocked until it has handlers for them."""
         spec_fd = os.memfd_create("tickerd-worker-spec")
         os.write(spec_fd, msgspec.json.encode(spec))
         os.lseek(spec_fd, 0, os.SEEK_SET)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, HELD_SIGNALS)
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-P", "-m", "tickerd.worker", str(spec_fd)],
@@ -81,7 +81,7 @@ class Slot:
                 pass_fds=(spec_fd, spec.slab_fd, spec.alive_fd, lock_fd),
             )
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
             os.close(spec_fd)
         self.report = Report(source=spec.source)
         self.exit_code = None
@@ -116,7 +116,7 @@ class Slot:
         self._ended.add(self.report.counts)
         self.report = Report(source=self.report.source, state="stopped", owed=self.report.owed)
         self._slab.clear(self.worker)
-        if stopping or code == EXIT_NEW_RUN:
+        if stopping or code in {EXIT_NEW_RUN, EXIT_FINISHED}:
             return
         reason = self._reason(code)
         log.warning("worker %d died (%s)", self.worker, reason, extra={"exit_code": code})

@@ -1,5 +1,7 @@
 """What the supervisor tells a worker at its start, and what a worker's exit code tells the supervisor."""
 
+import signal
+
 import msgspec
 
 from tickerd.checkpoint import Recipe
@@ -9,6 +11,11 @@ from tickerd.settings import Settings
 EXIT_OWED = 75  # drained as far as possible; the rest stays owed
 EXIT_BUG = 70  # an exception
 EXIT_NEW_RUN = 76  # the clock was set back too far for this run
+EXIT_FINISHED = 77  # by itself: all that `--records` asks for is acknowledged
+
+# Blocked by the supervisor around a worker's start, and let through once there are handlers: none is lost,
+# and none kills a worker that is still starting.
+HELD_SIGNALS = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1})
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from tickerd.records import RECORD_VERSION
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Settings
 from tickerd.slot import Slot
-from tickerd.spec import EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
+from tickerd.spec import EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
 from tickerd.state import Account, Identity, StateDirectory, account_of, host_id, new_run
 
 CHECK_S = 0.25
@@ -88,10 +88,11 @@ class Supervisor:
         while not self._ended():
             self._start_workers()
             await self._wait(CHECK_S)
-            for slot in self.slots:
-                self._act_on_death(slot, slot.check(stopping=self.draining or self._renewing_run))
+            # First the signals: whoever stops the whole group stops the workers too, and those have not died.
             while not self._signals.empty():
                 self._act_on_signal(self._signals.get_nowait())
+            for slot in self.slots:
+                self._act_on_death(slot, slot.check(stopping=self.draining or self._renewing_run))
             self._watch()
         return self._account()
 
@@ -100,9 +101,9 @@ class Supervisor:
         drain_s = QUICK_S if self.draining else self.settings.source.drain_max_s + QUICK_S
         self._stop_deadline_s = time.monotonic() + drain_s
         log.info("stopping %s(%s)", "at once " if self.draining else "", reason)
-        self.draining = True
         for slot in self.slots:
-            slot.send(signal.SIGTERM)
+            slot.send(signal.SIGQUIT if self.draining else signal.SIGTERM)
+        self.draining = True
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -174,7 +175,7 @@ class Supervisor:
                 self._renewing_run = True
                 for other in self.slots:
                     other.send(signal.SIGTERM)
-            case 0 if self._records is not None:
+            case _ if code == EXIT_FINISHED:
                 slot.finished = True
             case 1:  # its checkpoint is damaged: the next process would find it no better
                 self._failed = True

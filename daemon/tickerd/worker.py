@@ -37,7 +37,7 @@ from tickerd.pipeline import Pipeline
 from tickerd.records import RECORD_VERSION
 from tickerd.schedule import Rates, Segment, due_at_ns, split
 from tickerd.source import Source
-from tickerd.spec import EXIT_BUG, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
+from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
 
 PUBLISH_S = 0.25
 SAVE_S = 1.0
@@ -65,7 +65,8 @@ class Worker:
         """Start up, run, drain; the exit code."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self.stop)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        loop.add_signal_handler(signal.SIGQUIT, self._stop_at_once)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
         loop.add_reader(self.spec.alive_fd, self._orphaned)
         self._publish()  # up: the supervisor waits for it
         ticks = asyncio.create_task(self._tick())
@@ -83,18 +84,26 @@ class Worker:
             stop.cancel()
             ticks.cancel()
         self._publish("stopped")
-        return EXIT_OWED if self._owes() else 0
+        if self._owes():
+            return EXIT_OWED
+        return 0 if self._stopping.is_set() else EXIT_FINISHED
 
     def stop(self) -> None:
-        """Begin no more frames, and drain; asked again: at once."""
-        if self._stopping.is_set():
-            self._drain_max_s = 0.0
+        """Begin no more frames, and drain. Being asked again changes nothing.
+
+        TERM comes from the supervisor, from whoever signals the whole group (as systemd does), and with the
+        supervisor's death: often from two of them.
+        """
         self._stopping.set()
         self.report.state = "draining"
         if self._source is None:
             self._drain_max_s = 0.0  # nothing has begun, so there is nothing to wait for
         else:
             self._source.stop()
+
+    def _stop_at_once(self) -> None:
+        self._drain_max_s = 0.0
+        self.stop()
 
     def _orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(self.spec.alive_fd)
