@@ -1,0 +1,51 @@
+"""Fixtures of every test, and the rule that a skipped test is a failure where TICKERD_TESTS_MAY_SKIP=0."""
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import Host, Local, Stream
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    """A machine for tickerd, on which nothing is left at the end."""
+    machine = Host(tmp_path)
+    try:
+        yield machine
+    finally:
+        machine.close()
+
+
+@pytest.fixture(scope="session")
+def shared_local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Local]:
+    """One `tickerd local` for all tests that need nothing special of it: no limits of a shard."""
+    machine = Host(tmp_path_factory.mktemp("local"))
+    try:
+        yield machine.local("--no-shard-limits")
+    finally:
+        machine.close()
+
+
+@pytest.fixture
+def stream(shared_local: Local) -> Iterator[Stream]:
+    """A new stream of 4 shards, on an endpoint without faults."""
+    shared_local.no_faults()
+    yield shared_local.create()
+    shared_local.no_faults()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where everything that tests need can be had."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("TICKERD_TESTS_MAY_SKIP") == "0":
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{item.nodeid} was skipped, and nothing may be: {call.excinfo and call.excinfo.value}"
+        )
+    return report
