@@ -7,8 +7,6 @@ server's process. Prints one JSON line. Run it alone on the machine: `python ben
 import argparse
 import base64
 import json
-import os
-import platform
 import random
 import resource
 import socket
@@ -16,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
+
+from recorded import record
 
 ENTRIES = 500
 KEYS = [f"{random.Random(i).randrange(26**4):x}".upper() for i in range(560)]
@@ -81,26 +80,6 @@ def send(port: int, requests: list[bytes], until: float, results: list[tuple[int
     results.append((calls, failed))
 
 
-def commit() -> str:
-    """Return the short commit of the tree, with + when it has changes."""
-    shown = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"],  # noqa: S607  the developer's own git is meant
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return shown.stdout.strip() or "unknown"
-
-
-def processor() -> str:
-    """Return the processor's model name where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()} x {os.cpu_count()}"
-
-
 def main() -> None:
     """Run the server and the senders, and print the result."""
     parser = argparse.ArgumentParser(description="CPU seconds of tickerd local per million records")
@@ -131,19 +110,14 @@ def main() -> None:
         server.terminate()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)  # start-up of the server is in it
     records = sum(calls for calls, _ in results) * ENTRIES
-    result = {
-        "bench": "local",
-        "cpu_seconds_per_million": round((usage.ru_utime + usage.ru_stime) / records * 1e6, 3),
-        "records_per_second": round(records / seconds),
-        "records": records,
-        "failed": sum(failed for _, failed in results),
-        "rss_mib": round(usage.ru_maxrss / 1024),
-        "python": platform.python_version(),
-        "machine": processor(),
-        "commit": commit(),
-        "command": " ".join(["bench/local.py", *sys.argv[1:]]),
-    }
-    print(json.dumps(result))
+    record(
+        "local",
+        cpu_seconds_per_million=round((usage.ru_utime + usage.ru_stime) / records * 1e6, 3),
+        records_per_second=round(records / seconds),
+        records=records,
+        failed=sum(failed for _, failed in results),
+        resident_mb=round(usage.ru_maxrss * 1024 / 1e6, 1),
+    )
 
 
 if __name__ == "__main__":
