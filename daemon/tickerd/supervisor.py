@@ -5,35 +5,29 @@ It makes no records. Signals are queued by their handlers and acted on in the lo
 
 import asyncio
 import faulthandler
-import hashlib
 import logging
 import os
 import resource
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
-from tickerd import checkpoint
-from tickerd.checkpoint import Checkpoint, Recipe, replace_durably
-from tickerd.config import settings_digest
+from tickerd.checkpoint import replace_durably
 from tickerd.config import workers as worker_count
-from tickerd.market import MODEL_VERSION
 from tickerd.market.universe import Universe
 from tickerd.observe.counters import Counts, Slab
 from tickerd.observe.rates import Rate
-from tickerd.records import RECORD_VERSION
-from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
+from tickerd.runs import Run
 from tickerd.settings import Settings
 from tickerd.slot import Slot
 from tickerd.spec import EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
-from tickerd.state import Account, Identity, StateDirectory, account_of, host_id, new_run
+from tickerd.state import StateDirectory
 
 CHECK_S = 0.25
 QUICK_S = 2.0
-CLOCK_BACKWARD_WAITED_FRAMES = 10 * FRAMES_PER_SECOND
+
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +45,6 @@ class Supervisor:
         self.slots = [Slot(worker, self.slab) for worker in range(self.workers)]
         self.draining = False
         self.ready_since_s: float | None = None
-        self.identity: Identity
         self.address = ""  # of the web side, once it listens
         self.generated_rate = Rate()
         self.acked_rate = Rate()
@@ -59,6 +52,7 @@ class Supervisor:
         self._records = records
         self._seconds = float("inf") if seconds is None else seconds
         self._universe = Universe.load(settings.market.universe)
+        self.current_run = self._run(anew=False)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._woken = asyncio.Event()
         self._renewing_run = False
@@ -66,7 +60,9 @@ class Supervisor:
         self._stop_deadline_s = float("inf")
         # The workers see the end of this pipe when the supervisor is gone, however it went.
         self._alive_fd, self._alive_end_fd = os.pipe()
-        self._retired: dict[int, list[str]] = {}
+
+    def _run(self, *, anew: bool) -> Run:
+        return Run(self.settings, self.state, self._universe, self.workers, anew=anew)
 
     @property
     def ready(self) -> bool:
@@ -84,7 +80,6 @@ class Supervisor:
     async def run(self) -> int:
         """Run until told to stop, or until there is no more to do."""
         self._handle_signals()
-        self._begin_run(again=False)
         while not self._ended():
             self._start_workers()
             await self._wait(CHECK_S)
@@ -148,7 +143,7 @@ class Supervisor:
     def _start_workers(self) -> None:
         if self._renewing_run and not any(slot.alive for slot in self.slots):
             self._renewing_run = False
-            self._begin_run(again=True)
+            self.current_run = self._run(anew=True)
         if self.draining or self._renewing_run:
             return
         for slot in self.slots:
@@ -190,7 +185,7 @@ class Supervisor:
         self._warn_above_ceiling()
         if self.ready_since_s is None and all(slot.report.beat_s for slot in self.slots):
             self.ready_since_s = now_s
-            log.info("ready", extra={"workers": self.workers, "run": self.identity.run})
+            log.info("ready", extra={"workers": self.workers, "run": self.current_run.identity.run})
         elif (
             self.ready_since_s is not None
             and not self.draining
@@ -219,82 +214,22 @@ class Supervisor:
                 self.settings.kinesis.partition_key,
             )
 
-    def _begin_run(self, *, again: bool) -> None:
-        """Settle the run's identity and who finishes what retired sources owe."""
-        settings, now_frame = self.settings, due_below(time.time_ns())
-        recipe = self._recipe()
-        digest = hashlib.sha256(f"{settings_digest(settings)} {recipe}".encode()).hexdigest()[:16]
-        plan = hashlib.sha256(
-            repr((settings.rate.records_per_second, settings.rate.stages)).encode()
-        ).hexdigest()
-        host = host_id(settings.source.id)
-        states = {path.stem: checkpoint.read(path) for path in self._checkpoints()}
-        last = self.state.identity()
-        if (
-            again
-            or last is None
-            or (last.host, last.digest) != (host, digest)
-            or self._from_the_future(last, states)
-        ):
-            self.identity = Identity(host, new_run(), digest, plan[:16], now_frame)
-            log.info("a new run begins", extra={"run": self.identity.run, "host": host})
-        elif last.plan != plan[:16]:
-            self.identity = msgspec.structs.replace(last, plan=plan[:16], plan_first_frame=now_frame)
-        else:
-            self.identity = last
-        self.state.save_identity(self.identity)
-        own = [self.identity.source(worker) for worker in range(self.workers)]
-        self._retired = {worker: [] for worker in range(self.workers)}
-        for number, (name, state) in enumerate(sorted(states.items())):
-            if name in own:
-                continue
-            of_this_run = name.endswith(f"-{self.identity.run}")
-            if state.owes or (of_this_run and not state.retired):
-                self._retired[number % self.workers].append(name)
-            elif not of_this_run:
-                checkpoint.path_of(self.state.path, name).unlink()
-        going_on = [states[name].begun_below for name in own if name in states and not states[name].retired]
-        self._first_frame = max(going_on, default=now_frame)
-
-    def _recipe(self) -> Recipe:
-        settings = self.settings
-        return Recipe(
-            settings.market.seed,
-            settings.market.universe,
-            self._universe.digest,
-            settings.record.format,
-            MODEL_VERSION,
-            RECORD_VERSION,
-        )
-
-    def _from_the_future(self, last: Identity, states: dict[str, Checkpoint]) -> bool:
-        """Whether the clock was set back by more than can be waited out since the run's last checkpoint."""
-        latest = due_below(time.time_ns()) + CLOCK_BACKWARD_WAITED_FRAMES
-        latest += checkpoint.reservation(self.settings.rate.catch_up_factor)
-        return any(state.begun_below > latest for name, state in states.items() if name.endswith(last.run))
-
-    def _checkpoints(self) -> list[Path]:
-        return sorted((self.state.path / "checkpoint").glob("[!.]*.json"))
-
     def _spec(self, slot: Slot) -> WorkerSpec:
-        rate = self.settings.rate
-        stages = tuple(Stage(stage.for_s, stage.milli_records_per_second) for stage in rate.stages)
-        records_max = None
-        if self._records is not None:
-            records_max = self._records // self.workers + (slot.worker < self._records % self.workers)
+        run, records = self.current_run, self._records
+        share = None if records is None else records // self.workers + (slot.worker < records % self.workers)
         return WorkerSpec(
             worker=slot.worker,
             workers=self.workers,
             settings=self.settings,
             state=str(self.state.path),
-            source=self.identity.source(slot.worker),
-            retired=self._retired[slot.worker],
-            recipe=self._recipe(),
-            digest=self.identity.digest,
-            plan=RatePlan(self.identity.plan_first_frame, round(rate.records_per_second * 1000), stages),
-            first_frame=self._first_frame,
+            source=run.identity.source(slot.worker),
+            retired=run.retired[slot.worker],
+            recipe=run.recipe,
+            digest=run.identity.digest,
+            plan=run.plan,
+            first_frame=run.first_frame,
             counted_below=slot.counted_below,
-            records_max=records_max,
+            records_max=share,
             supervisor_pid=os.getpid(),
             slab_fd=self.slab.fd,
             alive_fd=self._alive_fd,
@@ -302,34 +237,30 @@ class Supervisor:
 
     def _account(self) -> int:
         """Write the account, say what the run came to, and return the exit code."""
-        states = [checkpoint.read(path) for path in self._checkpoints()]
-        sources = [
-            account_of(state) for state in states if state.owes or state.source.endswith(self.identity.run)
-        ]
-        account = Account(settings_digest(self.settings), sources)
+        account = self.current_run.account()
         replace_durably(self.state.path / "account.json", msgspec.json.encode(account))
         total = self.total()
-        owed = sum(owed.next_seq - owed.first_seq for source in sources for owed in source.owed)
+        owed = [(source, part) for source in account.sources for part in source.owed]
+        owed_records = sum(part.next_seq - part.first_seq for _, part in owed)
         log.info(
             "generated %d, acknowledged %d, owed %d records",
             sum(total.records_generated),
             sum(total.records_acked),
-            owed,
+            owed_records,
         )
-        for source in sources:
-            for part in source.owed:
-                log.warning(
-                    "%s owes frames %d to %d (seq %d to %d) of segment %s: they are made at the next start",
-                    source.source,
-                    part.first_frame,
-                    part.end_frame - 1,
-                    part.first_seq,
-                    part.next_seq - 1,
-                    [segment.first_frame for segment in source.segments],
-                )
+        for source, part in owed:
+            log.warning(
+                "%s owes frames %d to %d (seq %d to %d) of segment %s: they are made at the next start",
+                source.source,
+                part.first_frame,
+                part.end_frame - 1,
+                part.first_seq,
+                part.next_seq - 1,
+                [segment.first_frame for segment in source.segments],
+            )
         if self._failed:
             return 1
-        return EXIT_OWED if owed else 0
+        return EXIT_OWED if owed_records else 0
 
 
 def limits() -> dict[str, int]:

@@ -17,7 +17,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
     stream = next((slot.report.stream for slot in slots if slot.report.stream), None)
     return {
         "version": __version__,
-        "run": supervisor.identity.run,
+        "run": supervisor.current_run.identity.run,
         "state": state(supervisor),
         "draining": supervisor.draining,
         "rates": {
