@@ -1,0 +1,85 @@
+"""The shape that the design promises: who may import whom, and who may look at the environment."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import tickerd
+
+PACKAGE = Path(tickerd.__file__).parent
+BOTH = {"worker.py", "pipeline.py", "check.py"}  # the only files that know the market and a destination
+
+
+def imports(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def rooms_of(file: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(file) if name.startswith("tickerd.")}
+
+
+def test_the_market_and_the_destinations_never_import_each_other() -> None:
+    for file in (PACKAGE / "market").glob("*.py"):
+        assert "kinesis" not in rooms_of(file), file.name
+    for file in (PACKAGE / "kinesis").glob("*.py"):
+        assert "market" not in rooms_of(file), file.name
+
+
+def test_only_the_pipeline_and_its_process_know_both() -> None:
+    knowing = {file.name for file in PACKAGE.glob("*.py") if {"market", "kinesis"} <= rooms_of(file)}
+    assert knowing <= BOTH | {"demo.py"}
+    assert {"worker.py", "pipeline.py"} <= knowing
+
+
+def test_the_data_plane_knows_nothing_of_the_supervisor_and_the_web() -> None:
+    planes = [
+        *(PACKAGE / "market").glob("*.py"),
+        *(PACKAGE / "kinesis").glob("*.py"),
+        PACKAGE / "pipeline.py",
+    ]
+    for file in planes:
+        assert not rooms_of(file) & {"supervisor", "slot", "web", "cli", "daemon", "local", "reading"}, (
+            file.name
+        )
+
+
+def test_no_file_has_a_name_that_says_nothing() -> None:
+    names = {file.stem for file in PACKAGE.rglob("*.py")}
+    assert not names & {"utils", "helpers", "base", "common", "manager", "util", "helper", "misc"}
+
+
+def test_the_supervisor_starts_without_what_only_workers_need() -> None:
+    for name in ("supervisor.py", "slot.py", "daemon.py", "runs.py"):
+        assert not rooms_of(PACKAGE / name) & {"kinesis", "worker", "pipeline"}, name
+
+
+def defined_in(file: Path) -> set[str]:
+    names = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            names |= {f"{node.name}.{item.name}" for item in node.body if hasattr(item, "name")} | {node.name}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names.add(node.name)
+    return names
+
+
+def test_every_step_of_the_walk_is_where_architecture_says() -> None:
+    text = (Path(__file__).parents[1] / "daemon" / "ARCHITECTURE.md").read_text()
+    places = re.findall(r"`([a-z_/]+\.py): ([A-Za-z_.]+)`", text)
+    assert len(places) > 20
+    for file, name in places:
+        assert name in defined_in(PACKAGE / file), f"{file}: {name}"
+
+
+def test_every_file_that_architecture_maps_exists() -> None:
+    text = (Path(__file__).parents[1] / "daemon" / "ARCHITECTURE.md").read_text()
+    block = text.split("```")[1]
+    mapped = set(re.findall(r"\b(\w+\.py)\b", block))
+    here = {file.name for file in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert mapped == here
