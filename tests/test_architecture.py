@@ -66,6 +66,8 @@ def defined_in(file: Path) -> set[str]:
             names |= {f"{node.name}.{item.name}" for item in node.body if hasattr(item, "name")} | {node.name}
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
     return names
 
 
