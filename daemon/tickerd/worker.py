@@ -46,7 +46,7 @@ ORPHAN_DRAIN_S = 8.0  # shorter than a new supervisor waits for the lock
 BEAT_FRESH_S = 5.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tickerd.worker")  # this module runs as __main__
 
 
 class Worker:
@@ -115,7 +115,10 @@ class Worker:
         """Give the work its time to end; less when it is plain that the stream will not take the rest."""
         refusals = self.gate.refusals
         began = time.monotonic()
-        self.gate.hurry()
+        if (
+            self._drain_max_s > 0
+        ):  # else the work is cancelled now, and would miss that in waking from its wait
+            self.gate.hurry()
         while not work.done() and time.monotonic() - began < self._drain_max_s:
             await asyncio.wait({work}, timeout=0.1)
             cause = self.gate.cause
