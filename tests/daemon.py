@@ -289,7 +289,7 @@ class Host:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=PATIENCE_S,
+            timeout=10 * PATIENCE_S,  # reading millions of records back takes its time
             check=False,
         )
 
@@ -300,6 +300,13 @@ class Host:
         assert ran.stdout, f"verify said nothing: {ran.stderr}"
         report: Json = json.loads(ran.stdout)
         return report | {"code": ran.returncode}
+
+    def injected(self, code: str) -> dict[str, str]:
+        """Variables with which every Python process runs this code before its own."""
+        directory = self.directory / "injected"
+        directory.mkdir()
+        (directory / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]).rstrip(":")}
 
     def account(self) -> Json:
         """What `account.json` says."""

@@ -21,14 +21,6 @@ if "tickerd.worker" in sys.orig_argv:
 FALLING_TO_NOTHING = [{"for_s": 3, "records_per_second": 0}]
 
 
-def injected(host: Host, code: str) -> dict[str, str]:
-    """Variables with which every Python process runs this code before its own."""
-    directory = host.directory / "injected"
-    directory.mkdir()
-    (directory / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(directory)}
-
-
 def at_rest(daemon: Daemon) -> None:
     """Wait until a daemon whose rate falls to nothing has delivered everything."""
 
@@ -79,7 +71,7 @@ def test_metrics_count_what_verify_reads(host: Host, stream: Stream) -> None:
 
 def test_it_is_ready_only_when_every_worker_is_up(host: Host, stream: Stream) -> None:
     gate = host.directory / "gate"
-    late = injected(host, WORKER_1_STARTS_LATE) | {"GATE": str(gate)}
+    late = host.injected(WORKER_1_STARTS_LATE) | {"GATE": str(gate)}
     daemon = host.run(environment=late, **stream.settings)
     daemon.until_acked()
     assert daemon.get("/readyz") == (503, "not ready\n")
