@@ -1,0 +1,325 @@
+"""Which frames a source gives out, and when: due, reserved durably before, never twice, never with a gap."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from test_checkpoint import SOURCE, state
+from tickerd import checkpoint
+from tickerd.checkpoint import Checkpoint, path_of
+from tickerd.clock import Clock, ClockSteppedBackError
+from tickerd.observe.counters import Report
+from tickerd.schedule import FRAMES_PER_SECOND, Part, Rates, due_at_ns, due_below
+from tickerd.source import Pace, Source
+
+NOW_FRAME = 28_727_000_000
+RATES = Rates(160_000, 160_000, 0)  # 20 records a frame
+
+
+class SetClock(Clock):
+    """A clock that stands where it is put."""
+
+    def __init__(self, frame: int) -> None:
+        super().__init__()
+        self.frame = frame
+
+    def now_ns(self) -> int:
+        return due_at_ns(self.frame - 1)
+
+
+def at(frame: int, begun_below: int | None = None, rates: Rates = RATES) -> Checkpoint:
+    first = msgspec.structs.replace(state(rates=rates).segments[0], first_frame=frame)
+    return msgspec.structs.replace(
+        state(),
+        first_frame=frame,
+        lowest_unacknowledged=frame,
+        begun_below=frame if begun_below is None else begun_below,
+        segments=[first],
+    )
+
+
+class Lab:
+    """A source over a state directory, at a time of one's choice."""
+
+    def __init__(self, directory: Path) -> None:
+        (directory / "checkpoint").mkdir()
+        self.path = path_of(directory, SOURCE)
+        self.report = Report()
+        self.saves = 0
+
+    def source(
+        self,
+        begin: Checkpoint,
+        now_frame: int = NOW_FRAME,
+        rates_at: Callable[[int], Rates] | None = lambda _frame: RATES,
+        **options: Any,
+    ) -> Source:
+        options.setdefault("catch_up_factor", 100.0)
+        made = Source(
+            self.path,
+            begin,
+            self.report,
+            before_save=self.saved,
+            rates_at=rates_at,
+            digest="digest",
+            **options,
+        )
+        made.clock = SetClock(now_frame)
+        return made
+
+    def saved(self) -> None:
+        self.saves += 1
+
+    def begun_below_on_disk(self) -> int:
+        return checkpoint.read(self.path).begun_below if self.path.exists() else 0
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+async def taken(
+    source: Source, limit: int = 100_000, each: Callable[[Part], None] | None = None
+) -> list[Part]:
+    """The parts that are due; a source that waits for the next frame is stopped."""
+    parts: list[Part] = []
+
+    async def take() -> None:
+        async for part in source.parts():
+            parts.append(part)
+            if each:
+                each(part)
+            source.progress.acknowledge(part.frame, part.records) if part.records else None
+            if len(parts) >= limit:
+                source.stop()
+
+    taking = asyncio.create_task(take())
+    count = -1
+    while not taking.done() and count != len(parts):
+        count = len(parts)
+        await asyncio.wait({taking}, timeout=0.4)
+    source.stop()
+    await taking
+    return parts
+
+
+def gapless(parts: list[Part]) -> bool:
+    ends = [part.first_seq + part.records for part in parts]
+    return all(part.first_seq == end for part, end in zip(parts[1:], ends, strict=False))
+
+
+def test_due_frames_are_given_out_once_in_order_and_none_of_the_future(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 40))
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 40, NOW_FRAME))
+    assert [part.records for part in parts] == [20] * 40
+    assert parts[0].first_seq == 0
+    assert gapless(parts)
+
+
+def test_no_frame_is_given_out_before_its_reservation_is_durable(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 3000))
+    below: list[bool] = []
+    asyncio.run(taken(source, each=lambda part: below.append(part.frame < lab.begun_below_on_disk())))
+    assert len(below) == 3000
+    assert all(below)
+    assert lab.saves < 10  # reserved by the second, not by the frame
+
+
+def test_reports_are_published_before_every_checkpoint(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 10))
+    on_disk_when_published: list[int] = []
+    source._before_save = lambda: on_disk_when_published.append(lab.begun_below_on_disk())
+    asyncio.run(taken(source))
+    assert on_disk_when_published == [0]
+    assert lab.begun_below_on_disk() > NOW_FRAME
+
+
+def test_frames_owed_are_made_again_with_the_same_counts_and_counted(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10))
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 30, NOW_FRAME))
+    assert lab.report.counts.frames_regenerated == 20
+    assert sum(lab.report.counts.records_generated) == 30 * 20
+
+
+def test_frames_counted_by_a_dead_worker_are_not_counted_as_generated_again(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10), counted_below=NOW_FRAME - 12)
+    asyncio.run(taken(source))
+    assert sum(lab.report.counts.records_generated) == 12 * 20
+    assert lab.report.counted_below == NOW_FRAME
+
+
+def test_the_rates_of_new_frames_begin_a_segment_where_nothing_was_reserved(lab: Lab) -> None:
+    begin = at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10)
+    source = lab.source(begin, rates_at=lambda _frame: Rates(16_000, 0, 0))
+    parts = asyncio.run(taken(source))
+    assert [part.records for part in parts] == [20] * 20 + [1] * 10
+    assert gapless(parts)
+
+
+def test_stages_become_segments_while_running(lab: Lab) -> None:
+    def rising(frame: int) -> Rates:
+        return Rates(16_000 * (1 + (frame - (NOW_FRAME - 64)) // FRAMES_PER_SECOND), 0, 0)
+
+    source = lab.source(at(NOW_FRAME - 64), rates_at=rising)
+    parts = asyncio.run(taken(source))
+    assert [part.records for part in parts] == [1] * 16 + [2] * 16 + [3] * 16 + [4] * 16
+    assert gapless(parts)
+
+
+def test_frames_older_than_the_maximum_are_skipped_up_to_half_of_it(lab: Lab) -> None:
+    old = NOW_FRAME - 1000 * FRAMES_PER_SECOND
+    source = lab.source(at(old - 20, begun_below=old), catch_up_max_s=10.0)
+    parts = asyncio.run(taken(source))
+    frames = [part.frame for part in parts]
+    assert frames == [*range(old - 20, old), *range(NOW_FRAME - 5 * FRAMES_PER_SECOND, NOW_FRAME)]
+    assert gapless(parts)
+    assert lab.report.counts.frames_skipped == NOW_FRAME - 5 * FRAMES_PER_SECOND - old
+
+
+def test_frames_just_young_enough_are_not_skipped(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 10 * FRAMES_PER_SECOND), catch_up_max_s=10.0)
+    assert len(asyncio.run(taken(source))) == 10 * FRAMES_PER_SECOND
+    assert lab.report.counts.frames_skipped == 0
+
+
+def test_frames_that_may_have_begun_are_never_skipped(lab: Lab) -> None:
+    old = NOW_FRAME - 1000 * FRAMES_PER_SECOND
+    source = lab.source(at(old, begun_below=old + 33), catch_up_max_s=1.0)
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts][:33] == list(range(old, old + 33))
+
+
+def test_after_a_crash_within_a_skip_the_same_frames_have_the_same_seqs(lab: Lab) -> None:
+    old = NOW_FRAME - 1000 * FRAMES_PER_SECOND
+    source = lab.source(at(old), catch_up_max_s=10.0)
+    first = asyncio.run(taken(source, limit=10))
+    again = lab.source(checkpoint.read(lab.path), catch_up_max_s=10.0)
+    second = asyncio.run(taken(again))
+    assert second[: len(first)] == first
+    assert gapless(second)
+
+
+def test_a_clean_end_owes_nothing_and_the_next_start_goes_on(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 30))
+
+    async def to_the_end() -> list[Part]:
+        parts = await taken(source)
+        await source.finish()
+        return parts
+
+    parts = asyncio.run(to_the_end())
+    last = checkpoint.read(lab.path)
+    assert (last.lowest_unacknowledged, last.begun_below, last.owes) == (NOW_FRAME, NOW_FRAME, False)
+    following = asyncio.run(taken(lab.source(last, now_frame=NOW_FRAME + 5)))
+    assert [part.frame for part in following] == list(range(NOW_FRAME, NOW_FRAME + 5))
+    assert gapless([*parts, *following])
+
+
+def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME + 50, begun_below=NOW_FRAME + 70), rates_at=None)
+
+    async def to_the_end() -> list[Part]:
+        parts = [part async for part in source.parts()]
+        for part in parts:
+            source.progress.acknowledge(part.frame, part.records)
+        await source.finish()
+        return parts
+
+    parts = asyncio.run(to_the_end())
+    assert [part.frame for part in parts] == list(range(NOW_FRAME + 50, NOW_FRAME + 70))
+    last = checkpoint.read(lab.path)
+    assert last.retired
+    assert not last.owes
+
+
+def test_a_source_that_joins_again_leaves_out_the_time_when_others_had_its_share(lab: Lab) -> None:
+    begin = msgspec.structs.replace(at(NOW_FRAME - 1000), retired=True)
+    source = lab.source(begin)
+    source.rejoin(NOW_FRAME - 20)
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 20, NOW_FRAME))
+    assert parts[0].first_seq == 0
+    assert not checkpoint.read(lab.path).retired
+
+
+@pytest.mark.parametrize(("records", "frames"), [(1, 1), (19, 1), (20, 1), (21, 2), (100, 5)])
+def test_a_number_of_records_ends_with_the_first_whole_frame_that_reaches_it(
+    lab: Lab, records: int, frames: int
+) -> None:
+    source = lab.source(at(NOW_FRAME - 40), records_max=records)
+    assert len(asyncio.run(taken(source))) == frames
+
+
+def test_a_frame_without_records_is_an_empty_part(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 5, rates=Rates(0, 0, 0)), rates_at=lambda _frame: Rates(0, 0, 0))
+    assert [part.records for part in asyncio.run(taken(source))] == [0] * 5
+    assert source.progress.lowest_unacknowledged == NOW_FRAME
+
+
+def test_big_frames_come_in_parts(lab: Lab) -> None:
+    large = Rates(800_000_000, 0, 0)
+    source = lab.source(at(NOW_FRAME - 1, rates=large), rates_at=lambda _frame: large)
+    parts = asyncio.run(taken(source))
+    assert len({part.frame for part in parts}) == 1
+    assert sum(part.records for part in parts) == 50_000
+    assert len(parts) == 4
+    assert gapless(parts)
+
+
+def test_a_directory_that_cannot_be_written_holds_generation_back(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 5))
+    source._path = lab.path.parent / "gone" / lab.path.name
+    assert asyncio.run(taken(source)) == []
+
+
+def test_a_cancelled_write_is_waited_for(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 5))
+
+    async def cancel() -> None:
+        saving = asyncio.create_task(source.save())
+        await asyncio.sleep(0)
+        saving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await saving
+        assert lab.begun_below_on_disk() == source.progress.begun_below or lab.begun_below_on_disk() == 0
+
+    asyncio.run(cancel())
+
+
+def test_late_frames_follow_each_other_at_the_factor_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter(range(10_001))
+    monkeypatch.setattr("tickerd.source.time.monotonic", lambda: next(moments) / 1000)
+    pace = Pace(2.0)
+    begun = sum(pace.take() for _ in range(10_000))
+    assert 10 * 32 - 1 <= begun <= 10 * 32 + 1
+
+
+def test_a_stepped_clock_is_followed_and_a_slewed_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"wall": 1_000_000_000_000, "monotonic": 5_000_000_000}
+    monkeypatch.setattr("tickerd.clock.time.time_ns", lambda: times["wall"])
+    monkeypatch.setattr("tickerd.clock.time.monotonic_ns", lambda: times["monotonic"])
+    clock = Clock()
+    times["wall"] += 1_100_000_000
+    times["monotonic"] += 1_000_000_000
+    assert clock.now_ns() == 1_001_000_000_000  # 0.1 s apart: slewing
+    times["wall"] += 3600 * 10**9
+    assert clock.now_ns() == times["wall"]  # an hour ahead: followed
+    times["wall"] -= 9 * 10**9
+    assert clock.now_ns() == times["wall"]  # nine seconds back: waited out
+    times["wall"] -= 11 * 10**9
+    with pytest.raises(ClockSteppedBackError, match=r"set back by 11\.0 s"):
+        clock.now_ns()
+
+
+def test_a_frame_is_due_when_its_sixteenth_has_passed() -> None:
+    for frame in (NOW_FRAME, NOW_FRAME + 1, 7):
+        assert due_below(due_at_ns(frame)) == frame + 1
+        assert due_below(due_at_ns(frame) - 1) == frame
