@@ -166,9 +166,12 @@ def _config(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from tickerd.demo import demo  # noqa: PLC0415
+    from tickerd.demo import DemoError, demo  # noqa: PLC0415
 
-    return demo(arguments.rate, arguments.seconds, arguments.config, arguments.set)
+    try:
+        return demo(arguments.rate, arguments.seconds, arguments.config, arguments.set)
+    except DemoError as error:
+        raise Failed(str(error)) from error
 
 
 def _local(arguments: argparse.Namespace) -> int:

@@ -43,16 +43,21 @@ SHARDS_MIN = 4
 SHARD_SHARE_MAX = 0.8  # of a shard's capacity: so much do the shards of the demo get at most
 CEILING_SHARE_MAX = 0.8  # above this part of the ceiling of instrument keys, even keys are used
 WEB_PORT = 9631
-POLL_S = 0.5
+POLL_S, DRAIN_POLL_S = 0.5, 0.1
 SETTLE_S = 2.0  # behind where a full memory begins
 PR_SET_PDEATHSIG = 1
+
+
+class DemoError(Exception):
+    """The demo cannot begin; the message is one line."""
+
 
 console = Console(stderr=True, highlight=False)
 
 
 def demo(rate: float, seconds: float | None, config: Path | None, sets: Sequence[str]) -> int:
     """Run the demo until Ctrl-C or for so many seconds; 0 when every record generated has arrived."""
-    settings = load(config, sets).settings
+    settings = load(config, [*sets, f"rate.records_per_second={rate}"]).settings
     partition_key, shards = stream_for(rate, settings)
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="tickerd-demo-") as directory, _stopped_by_signals() as stop:
@@ -71,8 +76,7 @@ def demo(rate: float, seconds: float | None, config: Path | None, sets: Sequence
             _introduce(rate, shards, partition_key, endpoint, port)
             with _process(command) as daemon:
                 _watch(daemon, f"http://127.0.0.1:{port}/status", seconds, stop)
-                daemon.send_signal(signal.SIGINT)
-                code = daemon.wait()
+                code = _drained(daemon, stop)
             if code:
                 console.print(f"the daemon ended with exit code {code}; its log stands above")
                 return 1
@@ -107,7 +111,7 @@ def free_port() -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
-    raise OSError("no port is free on 127.0.0.1")
+    raise DemoError("no port is free on 127.0.0.1")
 
 
 def _introduce(rate: float, shards: int, partition_key: str, endpoint: str, port: int) -> None:
@@ -126,8 +130,11 @@ def _tickerd(command: str) -> list[str]:
 
 @contextlib.contextmanager
 def _process(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
-    """A process in a session of its own, so that Ctrl-C reaches the demo alone; it ends with the demo."""
-    dies_with_us = functools.partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGTERM)
+    """A process in a session of its own, so that Ctrl-C reaches the demo alone; it dies with the demo.
+
+    It is killed then: what it could still drain has nowhere to go.
+    """
+    dies_with_us = functools.partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGKILL)
     process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
         command,
         stdin=subprocess.DEVNULL,
@@ -152,7 +159,7 @@ def _local(shards: int) -> Iterator[str]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if "http://" not in line:
-            raise OSError("the local stream did not start")
+            raise DemoError(f"a local stream of {shards:,} shards did not start")
         with process.stdout:
             yield "http://" + line.partition("http://")[2].split()[0]
 
@@ -186,6 +193,18 @@ def _watch(daemon: "subprocess.Popen[str]", address: str, seconds: float | None,
                 live.update(_picture(status), refresh=True)
             if seconds is not None and time.monotonic() - began >= seconds:
                 return
+
+
+def _drained(daemon: "subprocess.Popen[str]", stop: list[int]) -> int:
+    """Let the daemon drain, and pass on every further signal, which makes it quick; its exit code."""
+    daemon.send_signal(signal.SIGINT)
+    passed_on = len(stop)
+    while daemon.poll() is None:
+        time.sleep(DRAIN_POLL_S)
+        if len(stop) > passed_on:
+            passed_on = len(stop)
+            daemon.send_signal(signal.SIGINT)
+    return daemon.returncode
 
 
 def _fetched(address: str) -> dict[str, Any] | None:
