@@ -44,6 +44,13 @@ def get(address: str, path: str, accept: str = "*/*") -> tuple[int, str]:
     return _request("GET", address, path, None, {"Accept": accept})
 
 
+def post(address: str, path: str, content: Json, **headers: str) -> Json:
+    """What a POST of JSON is answered with, which is 200."""
+    status, answer = _request("POST", address, path, json.dumps(content), headers)
+    assert status == 200, answer
+    return dict(json.loads(answer)) if answer else {}
+
+
 def _request(
     method: str, address: str, path: str, body: str | None, headers: dict[str, str]
 ) -> tuple[int, str]:
@@ -116,9 +123,7 @@ class Local(Process):
             "X-Amz-Target": f"Kinesis_20131202.{operation}",
             "Content-Type": "application/x-amz-json-1.1",
         }
-        status, answer = _request("POST", self.url, "/", json.dumps(fields), headers)
-        assert status == 200, answer
-        return dict(json.loads(answer)) if answer else {}
+        return post(self.url, "/", fields, **headers)
 
     def create(self, shards: int = 4) -> "Stream":
         """Create one more stream."""
@@ -128,8 +133,7 @@ class Local(Process):
 
     def faults(self, **faults: float | bool) -> None:
         """Change the faults in force; those not named stay."""
-        status, answer = _request("POST", self.url, "/_local/faults", json.dumps(faults), {})
-        assert status == 200, answer
+        post(self.url, "/_local/faults", dict(faults))
 
     def no_faults(self) -> None:
         """Heal everything."""
@@ -307,6 +311,13 @@ class Host:
         directory.mkdir()
         (directory / "sitecustomize.py").write_text(code)
         return {"PYTHONPATH": os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")]).rstrip(":")}
+
+    def process(self, command: str, *arguments: str, out: IO[str]) -> Process:
+        """Start any command, its standard output going to a file."""
+        log = self.directory / f"{command}-{len(self._processes)}.log"
+        process = Process([*tickerd(command), *arguments], self.environment, log, out)
+        self._processes.append(process)
+        return process
 
     def account(self) -> Json:
         """What `account.json` says."""
