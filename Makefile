@@ -19,7 +19,8 @@ check: $(VENV)/installed $(VENV)/dev  ## formatting, lint, types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict -p tickerd
-	$(BIN)/mypy --strict tests bench
+	$(BIN)/mypy --strict tests
+	$(BIN)/mypy --strict bench
 
 wheel: $(VENV)/uv  ## dist/tickerd-*.whl
 	$(BIN)/uv build -q --wheel --out-dir dist

@@ -15,7 +15,7 @@ import uvloop
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from daemon import cpu_seconds, local, metrics, run, wait_for_acks
+from processes import cpu_seconds, local, metrics, run, wait_for_acks
 from recorded import record
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe

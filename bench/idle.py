@@ -7,7 +7,7 @@ record; CPU share at 10 records/s; resident memory at 200,000 records/s.
 import argparse
 import time
 
-from daemon import local, metrics, run, wait_for_acks
+from processes import local, metrics, run, wait_for_acks
 from recorded import record
 
 

@@ -149,7 +149,7 @@ def test_latency_is_added_and_holds_no_other_call_up() -> None:
         async with emulators.local_here(FREE) as (endpoint, client):
             endpoint.faults = Faults(latency_ms=600_000)
             slow = [asyncio.ensure_future(client.list_shards(**STREAM)) for _ in range(8)]
-            while endpoint.stats()["calls"] != 8:  # noqa: ASYNC110  the endpoint has no event for this
+            while endpoint.stats()["calls"] != 8:
                 await asyncio.sleep(0.001)
             endpoint.faults = Faults()
             assert await outcome(client.list_shards(**STREAM)) == 200
