@@ -145,19 +145,26 @@ class Local(Process):
         return stats
 
 
-class Stream:
-    """A stream of an endpoint, and the settings with which a daemon delivers to it."""
+class Destination:
+    """A stream of any endpoint, and the settings with which a daemon delivers to it."""
 
-    def __init__(self, local: Local, name: str) -> None:
-        self.local = local
+    def __init__(self, url: str, name: str) -> None:
+        self.url = url
         self.name = name
-        self.url = local.url
-        self.faults = local.faults
 
     @property
     def settings(self) -> dict[str, Any]:
         """For `Host.run`: where it is, and that no ceiling of a shard is kept."""
         return endpoint(self.url, self.name)
+
+
+class Stream(Destination):
+    """A stream of `tickerd local`, whose faults are those of the whole endpoint."""
+
+    def __init__(self, local: Local, name: str) -> None:
+        super().__init__(local.url, name)
+        self.local = local
+        self.faults = local.faults
 
 
 def endpoint(url: str, name: str) -> dict[str, Any]:
@@ -297,7 +304,7 @@ class Host:
             check=False,
         )
 
-    def verify(self, stream: Stream, *arguments: str) -> Json:
+    def verify(self, stream: Destination, *arguments: str) -> Json:
         """`verify --json`, by default with the account that the daemon left; its exit code as `code`."""
         how = arguments or ("--account", str(self.state / "account.json"))
         ran = self.tickerd("verify", "--json", *how, *_sets(stream.settings))

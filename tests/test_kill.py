@@ -438,7 +438,8 @@ def test_another_rate_is_a_new_segment_of_the_same_run(host: Host, stream: Strea
 @pytest.mark.slow
 def test_stages_go_on_over_a_restart_and_a_changed_plan_begins_anew(host: Host, stream: Stream) -> None:
     stages = [{"for_s": 3, "records_per_second": 1600}]
-    first = host.run(**stream.settings, rate__records_per_second=400, rate__stages=stages)
+    ramp = {"rate__records_per_second": 400, "rate__stages": stages, "source__workers": 1}
+    first = host.run(**stream.settings | ramp)
     targets = {first.until_acked()["rates"]["target"]}
     while max(targets) < 1600:
         targets.add(first.status()["rates"]["target"])
@@ -446,13 +447,14 @@ def test_stages_go_on_over_a_restart_and_a_changed_plan_begins_anew(host: Host, 
     assert targets <= {0, 800, 1200, 1600}
     all_killed(host, first)
 
-    second = host.run(**stream.settings, rate__records_per_second=400, rate__stages=stages)
+    second = host.run(**stream.settings | ramp)
     owed_delivered(second, host, host.checkpoints())
     assert second.status()["rates"]["target"] == 1600
     assert second.stop() == 0
 
-    stages = [{"for_s": 3600, "records_per_second": 4000}]
-    third = host.run(**stream.settings, rate__records_per_second=400, rate__stages=stages)
+    third = host.run(
+        **stream.settings | ramp | {"rate__stages": [{"for_s": 3600, "records_per_second": 4000}]}
+    )
     third.until("the new plan", lambda status: 0 < status["rates"]["target"] < 1600)
     assert 400 <= third.status()["rates"]["target"] < 500
     assert third.stop() == 0
