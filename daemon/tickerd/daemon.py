@@ -23,6 +23,10 @@ def run(settings: Settings, *, records: int | None, seconds: float | None) -> in
     except (StateError, CheckpointError, ListenError) as error:
         log.error("%s", error)
         return 1
+    except OSError as error:  # a full disk, no more processes or descriptors: none of it is ours to mend
+        what = f"{error.filename}: " if error.filename else ""
+        log.error("the daemon cannot go on: %s%s; see to the host, then start it again", what, error.strerror)
+        return 1
 
 
 async def _run(settings: Settings, state: StateDirectory, records: int | None, seconds: float | None) -> int:

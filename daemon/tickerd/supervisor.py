@@ -144,6 +144,8 @@ class Supervisor:
         if self._renewing_run and not any(slot.alive for slot in self.slots):
             self._renewing_run = False
             self.current_run = self._run(anew=True)
+            for slot in self.slots:
+                slot.counted_below = 0  # that was the old run's; the new one's frames may lie before it
         if self.draining or self._renewing_run:
             return
         for slot in self.slots:
@@ -174,7 +176,8 @@ class Supervisor:
                 slot.finished = True
             case 1:  # its checkpoint is damaged: the next process would find it no better
                 self._failed = True
-                self.stop("a worker could not start")
+                if not self.draining:
+                    self.stop("a worker could not start")
 
     def _watch(self) -> None:
         """What time brings: readiness, the end of `--seconds`, the end of patience."""
@@ -236,9 +239,8 @@ class Supervisor:
         )
 
     def _account(self) -> int:
-        """Write the account, say what the run came to, and return the exit code."""
+        """Say what the run came to, write its account, and return the exit code."""
         account = self.current_run.account()
-        replace_durably(self.state.path / "account.json", msgspec.json.encode(account))
         total = self.total()
         owed = [(source, part) for source in account.sources for part in source.owed]
         owed_records = sum(part.next_seq - part.first_seq for _, part in owed)
@@ -258,6 +260,8 @@ class Supervisor:
                 part.next_seq - 1,
                 [segment.first_frame for segment in source.segments],
             )
+        # Last, so that what the disk may not take has at least been said.
+        replace_durably(self.state.path / "account.json", msgspec.json.encode(account))
         if self._failed:
             return 1
         return EXIT_OWED if owed_records else 0
