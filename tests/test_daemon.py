@@ -183,6 +183,15 @@ def test_records_ends_after_the_first_whole_frame_that_reaches_them(
     assert not daemon.logged("died")
 
 
+@pytest.mark.xfail(strict=True, reason="a worker that is started again makes its whole share once more")
+def test_records_are_not_exceeded_when_a_worker_is_started_again(host: Host, stream: Stream) -> None:
+    daemon = host.run("--records", "4000", **stream.settings, rate__records_per_second=1600)
+    os.kill(daemon.until_acked(1000)["workers"][0]["pid"], signal.SIGTERM)
+    assert daemon.wait() == 0
+    for source in host.account()["sources"]:
+        assert 2000 <= source["next_seq"] < 2000 + 52
+
+
 def test_seconds_ends_it(host: Host, stream: Stream) -> None:
     daemon = host.run("--seconds", "1", **stream.settings)
     assert daemon.wait() == 0
@@ -202,6 +211,22 @@ def test_its_log_is_json_lines_and_none_a_record_or_a_call(host: Host, stream: S
     assert len(lines) < 12
     assert all(line.keys() >= {"ts", "level", "process", "message"} for line in lines)
     assert {line["level"] for line in lines} == {"info"}
+
+
+def test_usr1_shows_every_stack_and_hup_is_answered_and_neither_ends_anything(
+    host: Host, stream: Stream
+) -> None:
+    daemon = host.run(**stream.settings)
+    daemon.until("the workers' start", lambda status: all(worker["pid"] for worker in status["workers"]))
+    daemon.send(signal.SIGUSR1)  # while they are still starting
+    status = daemon.until_acked(500)
+    daemon.send(signal.SIGUSR1)
+    daemon.send(signal.SIGHUP)
+    eventually("the answer", lambda: "SIGHUP: settings cannot be changed" in daemon.said())
+    eventually("the stacks", lambda: daemon.said().count("(most recent call first)") >= 6)
+    assert [w["pid"] for w in daemon.status()["workers"]] == [w["pid"] for w in status["workers"]]
+    assert daemon.counter("tickerd_worker_restarts_total") == 0
+    assert daemon.stop() == 0
 
 
 def test_text_lines_are_for_people(host: Host, stream: Stream) -> None:

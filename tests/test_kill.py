@@ -17,6 +17,13 @@ from daemon import POLL_S, Daemon, Host, Json, Local, Stream, eventually
 HELD = {"for_s": 8, "records_per_second": 4000}
 TO_NOTHING = {"for_s": 1, "records_per_second": 0}
 FAULTS = "throttled=0.05,error=0.02,lost_ack=0.01"
+CLOCK_IS_SET_BACK = """
+import os, sys, time
+if "tickerd.worker" in sys.orig_argv or "run" in sys.orig_argv:
+    real = time.time_ns
+    time.time_ns = lambda: real() - 30_000_000_000 * os.path.exists(os.environ["GATE"])
+    time.time = lambda: time.time_ns() / 1e9
+"""
 DIES_AT_A_FRAME = """
 import os, sys
 if "tickerd.worker" in sys.orig_argv:
@@ -459,3 +466,24 @@ def test_stages_go_on_over_a_restart_and_a_changed_plan_begins_anew(host: Host, 
     assert 400 <= third.status()["rates"]["target"] < 500
     assert third.stop() == 0
     assert nothing_lost(host.verify(stream))
+
+
+@pytest.mark.slow
+def test_a_clock_that_is_set_back_by_half_a_minute_begins_a_new_run(host: Host, stream: Stream) -> None:
+    gate = host.directory / "gate"
+    clock = host.injected(CLOCK_IS_SET_BACK) | {"GATE": str(gate)}
+    daemon = host.run(environment=clock, **stream.settings)
+    first = daemon.until_acked(1000)["run"]
+    with never_falling(daemon):
+        gate.touch()
+        second = daemon.until("a new run", lambda status: status["run"] != first)["run"]
+        acked = daemon.status()["totals"]["acked"]
+        daemon.until_acked(acked + 1000)
+        totals = daemon.status()["totals"]
+        assert totals["generated"] >= totals["acked"]
+        assert daemon.counter("tickerd_worker_restarts_total") == 0
+    assert daemon.stop() == 0
+    assert "Traceback" not in daemon.said()
+    report = host.verify(stream)
+    assert nothing_lost(report)
+    assert {source["source"].rpartition("-")[2] for source in report["sources"]} == {first, second}
