@@ -102,8 +102,8 @@ class Universe:
         stocks = read(at["stocks.csv"], Stock)
         headlines = read(at["headlines.csv"], Headline)
         phrases = read(at["phrases.csv"], Phrase)
-        tables = (currencies, pairs, stocks, headlines, phrases)
-        places = {file: table.places for file, table in zip(FILES, tables, strict=True)}
+        every = (currencies.places, pairs.places, stocks.places, headlines.places, phrases.places)
+        places = dict(zip(FILES, every, strict=True))
         return cls(currencies.rows, pairs.rows, stocks.rows, headlines.rows, phrases.rows, places)
 
     def shares(self, mix: tuple[float, float, float]) -> NDArray[np.float64]:
