@@ -21,7 +21,7 @@ FRAMES_PER_YEAR = 31_557_600 * FRAMES_PER_SECOND
 
 KNOT_SD = 0.6  # of the values at the ends of roots, in annual volatilities: prices stay for ever
 GROUP_SHARE = 0.75  # of the cascade's variance that all processes of a group have in common
-CASCADE_SD = {"forex": (0.60, 0.64), "stock": (0.66, 0.80)}  # of a ratio's logarithm: fine and coarse nodes
+CASCADE_SD = {"forex": (0.66, 0.70), "stock": (0.66, 0.80)}  # of a ratio's logarithm: fine and coarse nodes
 COARSE_FROM = 20  # nodes of 2**20 frames, 18 hours, are coarse
 LEVERAGE_ABOVE = BLOCK_LEVEL  # finer nodes do not look at the return before them
 
@@ -100,7 +100,7 @@ class Bridge:
         The same bits as in `block`.
         """
         moved = (frames + self._group.phase)[:, None]
-        nodes = self._roots(moved >> ROOT_LEVEL)
+        nodes = self._roots(moved >> ROOT_LEVEL, 3)
         for level in range(ROOT_LEVEL, BLOCK_LEVEL + 1, -1):
             nodes = _last(self._split(nodes, level, 1), moved >> (level - 1))
         nodes = _only(self._split(nodes, BLOCK_LEVEL + 1, 1), 2, moved >> BLOCK_LEVEL)
@@ -109,6 +109,21 @@ class Bridge:
             nodes = _only(self._split(nodes, level, 0), 0, moved >> (level - 1))
         return nodes.values[0], nodes.values[1], block_variance
 
+    def stretch(self, level: int, first: int, count: int) -> tuple[I64, F64]:
+        """Values at `count` + 1 boundaries of nodes of `level` (7 to 30), from that which holds `first` on.
+
+        Frames i64[count + 1] and values f64[count + 1, N], the same bits as in `block` for the same frames.
+        """
+        start = (first + self._group.phase) >> level
+        above = ROOT_LEVEL - level
+        nodes = self._roots(np.array([start >> above]), 3 + ((start + count - 1) >> above) - (start >> above))
+        for coarse in range(ROOT_LEVEL, level, -1):
+            above = coarse - 1 - level
+            begin, end = (start >> above) - 2, ((start + count - 1) >> above) + 1
+            nodes = _child(self._split(nodes, coarse, 1), begin, end - begin)
+        frames = (np.arange(start, start + count + 1) << level) - self._group.phase
+        return frames, nodes.values[2:]
+
     def _coarse_nodes(self, frame: int, level: int) -> Nodes:
         """The node of `level` that holds (moved) `frame`, after the two before it."""
         number = frame >> level
@@ -116,19 +131,19 @@ class Bridge:
         if kept is not None and kept[0] == number:
             return kept[1]
         if level == ROOT_LEVEL:
-            nodes = self._roots(np.array([number]))
+            nodes = self._roots(np.array([number]), 3)
         else:
             parent = self._coarse_nodes(frame, level + 1)
             nodes = _child(self._split(parent, level + 1, 1), number - 2, 3)
         self._coarse[level] = (number, nodes)
         return nodes
 
-    def _roots(self, last: I64) -> Nodes:
-        """The roots `last` ([..., 1]) and the two before each."""
-        places = np.arange(-2, 2).reshape(4, *[1] * last.ndim) + last
+    def _roots(self, third: I64, count: int) -> Nodes:
+        """`count` roots, of which number `third` ([..., 1]) is the third."""
+        places = np.arange(-2, count - 1).reshape(-1, *[1] * third.ndim) + third
         hashes = mix64(self._keys[ROOT_LEVEL + 1] + places.view(np.uint64) * _STEP)
-        variances = np.broadcast_to(self._root_variance, (3, *hashes.shape[1:]))
-        return Nodes(last - 2, normal(hashes) * self._knot_sd, variances)
+        variances = np.broadcast_to(self._root_variance, (count, *hashes.shape[1:]))
+        return Nodes(third - 2, normal(hashes) * self._knot_sd, variances)
 
     def _split(self, nodes: Nodes, level: int, skip: int, activity: I64 | None = None) -> Nodes:
         """The halves of all nodes but the first `skip`, which are there for their returns.

@@ -12,7 +12,7 @@ from tickerd.market.stories import JUMP_UNIT, STOCK_SHARE
 from tickerd.market.universe import MARKET_VOL, SECTOR_VOL, Stock
 
 WORLD_SHARE = 0.5  # of the variance of an exchange's market that all exchanges have in common
-STOCK_LEVERAGE, MARKET_LEVERAGE = 0.25, 0.5  # a fall raises what comes next, a market's more than a stock's
+STOCK_LEVERAGE, MARKET_LEVERAGE = 0.3, 0.7  # a fall raises what comes next, a market's more than a stock's
 STOCKS_PER_CHUNK = 512  # what a step of work holds: arrays of this width stay in the processor's cache
 
 

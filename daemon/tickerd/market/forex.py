@@ -11,7 +11,7 @@ import numpy as np
 from tickerd.market.activity import I64, Activity, profile
 from tickerd.market.bridge import FRAMES_PER_BLOCK, FRAMES_PER_YEAR, Bridge, Group
 from tickerd.market.exactmath import F64, exp, key
-from tickerd.market.stories import JUMP_UNIT, CURRENCY_SHARE
+from tickerd.market.stories import CURRENCY_SHARE, JUMP_UNIT
 from tickerd.market.universe import FACTOR_VOL, Currency, Pair
 
 FACTORS = {"europe": "europe", "commodity": "asia", "asia": "asia"}  # and whose day each one keeps
