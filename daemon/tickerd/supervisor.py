@@ -20,11 +20,10 @@ from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint, Recipe, replace_durably
 from tickerd.config import settings_digest
 from tickerd.config import workers as worker_count
-from tickerd.market import MODEL_VERSION
 from tickerd.market.universe import Universe
 from tickerd.observe.counters import Counts, Slab
 from tickerd.observe.rates import Rate
-from tickerd.records import RECORD_VERSION
+from tickerd.recipe import market_of, recipe_of, run_digest
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Settings
 from tickerd.slot import Slot
@@ -59,6 +58,7 @@ class Supervisor:
         self._records = records
         self._seconds = float("inf") if seconds is None else seconds
         self._universe = Universe.load(settings.market.universe)
+        market_of(self._recipe(), self._universe)  # a market that cannot be made is known before any worker
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._woken = asyncio.Event()
         self._renewing_run = False
@@ -221,8 +221,7 @@ class Supervisor:
     def _begin_run(self, *, again: bool) -> None:
         """Settle the run's identity and who finishes what retired sources owe."""
         settings, now_frame = self.settings, due_below(time.time_ns())
-        recipe = self._recipe()
-        digest = hashlib.sha256(f"{settings_digest(settings)} {recipe}".encode()).hexdigest()[:16]
+        digest = run_digest(settings, self._recipe())
         plan = hashlib.sha256(
             repr((settings.rate.records_per_second, settings.rate.stages)).encode()
         ).hexdigest()
@@ -256,15 +255,7 @@ class Supervisor:
         self._first_frame = max(going_on, default=now_frame)
 
     def _recipe(self) -> Recipe:
-        settings = self.settings
-        return Recipe(
-            settings.market.seed,
-            settings.market.universe,
-            self._universe.digest,
-            settings.record.format,
-            MODEL_VERSION,
-            RECORD_VERSION,
-        )
+        return recipe_of(self.settings, self._universe)
 
     def _from_the_future(self, last: Identity, states: dict[str, Checkpoint]) -> bool:
         """Whether the clock was set back by more than can be waited out since the run's last checkpoint."""

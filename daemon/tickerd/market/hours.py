@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.records import FEEDS
-from tickerd.schedule import FRAMES_PER_SECOND
+from tickerd.schedule import FRAMES_PER_SECOND, Rates
 
 if TYPE_CHECKING:
     from tickerd.market.universe import Universe
@@ -76,16 +76,21 @@ EXCHANGES = tuple(RULES)
 class Hours:
     """Which instruments are open: pairs and currencies in the forex week, stocks by their exchange."""
 
-    def __init__(self, universe: "Universe") -> None:
+    def __init__(self, universe: "Universe", only: str | None = None) -> None:
+        """With `only`, every instrument and feed counts as open when that instrument is."""
         markets = [FOREX_WEEK] * len(universe.pairs)
         markets += [stock.exchange for stock in universe.stocks]
         markets += [FOREX_WEEK] * len(universe.currencies)
+        if only is not None:
+            markets = [markets[universe.instruments.index(only)]] * len(markets)
         self._markets = sorted(set(markets))
         self._rows = np.array([self._markets.index(market) for market in markets])
-        exchanges = [self._markets.index(market) for market in sorted(set(markets) - {FOREX_WEEK})]
-        week = [self._markets.index(FOREX_WEEK)]
-        self._feeds = (week, exchanges, exchanges + week)  # news is about stocks and currencies
+        every = list(range(len(self._markets)))
+        exchanges = [n for n in every if self._markets[n] != FOREX_WEEK]
+        week = [n for n in every if self._markets[n] == FOREX_WEEK]
+        self._feeds = (week or every, exchanges or every, every)  # news is about stocks and currencies
         assert len(self._feeds) == len(FEEDS)
+        self._stretch: tuple[int, int, list[bool]] = (0, 0, [])  # frames between changes; the feeds
 
     def open(self, frame: int) -> Bools:
         """Whether each instrument is open in a frame: bool[instruments]."""
@@ -103,7 +108,8 @@ class Hours:
 
     def feed_open_frames(self, feed: int, frames: Frames) -> Bools:
         """The same for many frames: bool[frames]."""
-        return np.logical_or.reduce(self._open_markets(frames)[:, self._feeds[feed]], axis=1)
+        opened: Bools = np.any(self._open_markets(frames)[:, self._feeds[feed]], axis=1)
+        return opened
 
     def next_change(self, frame: int) -> int:
         """The first frame after this one at which a market opens or closes."""
@@ -117,6 +123,15 @@ class Hours:
                     changes.append(int(edges[following]))
                     break
         return min(changes)
+
+    def rates(self, rates: Rates, frame: int) -> Rates:
+        """What is left of rates in a frame when feeds that are wholly closed have none."""
+        start, stop, opened = self._stretch
+        if not start <= frame < stop:
+            opened = [self.feed_open(feed, frame) for feed in range(len(FEEDS))]
+            self._stretch = (frame, self.next_change(frame), opened)
+        forex, stock, news = opened
+        return Rates(rates.forex * forex, rates.stock * stock, rates.news * news)
 
     def _open_markets(self, frames: Frames) -> Bools:
         """bool[frames, markets]."""
