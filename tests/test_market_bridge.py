@@ -119,7 +119,7 @@ def test_processes_of_a_group_share_their_wild_times_but_not_their_direction(war
 def test_profiles_keep_their_hours_through_daylight_saving() -> None:
     def share(name: str, begin: str, end: str) -> float:
         frames = np.array([begin, end], dtype="datetime64[s]").astype(np.int64) * 16
-        totals = activity().cumulative(frames)[:, PROFILES.index(name)]
+        totals = activity().cumulative(frames, np.array([PROFILES.index(name)]))[:, 0]
         return float(totals[1] - totals[0]) / float(frames[1] - frames[0]) / 1024
 
     for open_, before in (
@@ -140,5 +140,5 @@ def test_profiles_keep_their_hours_through_daylight_saving() -> None:
 
 def test_activity_always_goes_on() -> None:
     frames = np.concatenate([np.arange(-(10**6), 10**6, 7), np.arange(NOW * 64, NOW * 64 + 10**7, 961)])
-    totals = activity().cumulative(frames)
+    totals = activity().cumulative(frames, np.arange(len(PROFILES)))
     assert np.all(np.diff(totals, axis=0) > 0)

@@ -1,11 +1,12 @@
-"""The market behaves like published ones, on seeds that nobody has seen before; noise does not pass for one."""
+"""The market behaves like published ones, on seeds that nobody has seen; noise does not pass for one."""
 
 import random
+import sys
 
 import numpy as np
 import pytest
 
-from stylised import BOUNDS, LONG_LEVEL, Sample, measured, model, not_shown
+from stylised import BOUNDS, F64, LONG_LEVEL, Sample, measured, model, not_shown
 from tickerd.market.universe import Universe
 
 UNIVERSE = Universe.load()
@@ -15,10 +16,11 @@ NOW = 28_728_345_600  # 2026-11-24T12:00:00Z in frames
 @pytest.mark.parametrize("run", range(3))
 def test_the_market_shows_the_stylised_facts_on_any_seed(run: int) -> None:
     seed, first = random.getrandbits(62), NOW + random.randint(-(10**10), 10**10)
-    print(f"run {run}: seed {seed}, first frame {first}")
+    shown = [f"run {run}: seed {seed}, first frame {first}"]
     sample = model(seed, UNIVERSE, first)
     for name, value in measured(sample).items():
-        print(f"  {name}: {value:.4f}, expected {BOUNDS[name]}")
+        shown.append(f"{name}: {value:.4f}, expected {BOUNDS[name]}")
+    sys.stdout.write("\n".join(shown) + "\n")
     assert not_shown(sample) == {}, (seed, first)
 
 
@@ -27,11 +29,11 @@ def market() -> Sample:
     return model(1, UNIVERSE, NOW)
 
 
-def like(market: Sample, forex: np.ndarray, stocks: np.ndarray, long: np.ndarray) -> Sample:  # type: ignore[type-arg]
+def like(market: Sample, forex: F64, stocks: F64, long: F64) -> Sample:
     return market._replace(forex=forex, stocks=stocks, long=long)
 
 
-def walks(steps: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def walks(steps: F64) -> F64:
     return np.concatenate([steps[:1] * 0, np.cumsum(steps, axis=0)])
 
 
@@ -39,7 +41,7 @@ def test_geometric_brownian_motion_fails(market: Sample) -> None:
     # With the right volatilities and correlations: it differs in nothing but what makes a market.
     noise = np.random.default_rng(1)
 
-    def brownian(logs: np.ndarray, vols: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    def brownian(logs: F64, vols: F64) -> F64:
         common, own = noise.standard_normal((2, len(logs) - 1, logs.shape[1]))
         return walks((0.45 * common[:, :1] + 0.89 * own) * vols)
 

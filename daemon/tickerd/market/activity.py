@@ -83,25 +83,27 @@ class Activity:
         self._week = _MEAN * FRAMES_PER_WEEK
         self._rules = np.array([_rule(name) for name in PROFILES])
 
-    def cumulative(self, frames: I64) -> I64:
+    def cumulative(self, frames: I64, profiles: I64) -> I64:
         """Activity from the first Sunday of 1970 to each frame: i64[..., profiles], strictly growing."""
         week, frame = np.divmod(frames - _FIRST_SUNDAY * FRAMES_PER_DAY, FRAMES_PER_WEEK)
         minute, frame = np.divmod(frame, FRAMES_PER_MINUTE)
-        summer = self._summer(week)
+        summer = self._summer(week, profiles)
         place = summer * MINUTES_PER_WEEK + minute[..., None]
-        rates = self._rates.take(place * len(PROFILES) + self._profiles)
-        totals = self._totals.take((place + summer) * len(PROFILES) + self._profiles)
+        rates = self._rates.take(place * len(PROFILES) + profiles)
+        totals = self._totals.take((place + summer) * len(PROFILES) + profiles)
         result: I64 = week[..., None] * self._week + totals + rates * frame[..., None]
         return result
 
     def relative(self, frames: I64) -> F64:
         """Activity at each frame beside its mean over a week: f64[..., profiles]."""
         week, frame = np.divmod(frames - _FIRST_SUNDAY * FRAMES_PER_DAY, FRAMES_PER_WEEK)
-        place = self._summer(week) * MINUTES_PER_WEEK + (frame // FRAMES_PER_MINUTE)[..., None]
+        place = (
+            self._summer(week, self._profiles) * MINUTES_PER_WEEK + (frame // FRAMES_PER_MINUTE)[..., None]
+        )
         result: F64 = self._rates.take(place * len(PROFILES) + self._profiles) / _MEAN
         return result
 
-    def _summer(self, weeks: I64) -> I64:
+    def _summer(self, weeks: I64, profiles: I64) -> I64:
         """Whether daylight saving holds in each profile's weeks from Sunday 0:00 UTC on: [..., profiles]."""
         # Clocks change in the night before trading begins on the weekend's Sunday, so the date of a week's
         # Sunday decides for the week: the US on the second of March and the first of November, the EU on
@@ -114,7 +116,7 @@ class Activity:
         us = (month > 3) & (month < 11) | (month == 3) & (day > 7)
         eu = (month > 3) & (month < 10) | (month == 3) & (day > 24) | (month == 10) & (day < 25)
         flags = np.stack([us & False, us, eu], axis=-1).astype(np.int64)
-        return flags.take(self._rules, axis=-1)
+        return flags.take(self._rules.take(profiles), axis=-1)
 
 
 PROFILES = (*_EXCHANGES, *_CURRENCIES, "world")

@@ -5,6 +5,7 @@ activity and by hashed lognormal ratios, partly common to a group; then its midd
 Mandelbrot, Fisher, Calvet 1997). Any time costs the same; what is kept only saves work.
 """
 
+import math
 from functools import cache
 from typing import NamedTuple
 
@@ -59,8 +60,8 @@ class Group(NamedTuple):
         phase = key("phase", seed, name) % (1 << (ROOT_LEVEL - BLOCK_LEVEL)) << BLOCK_LEVEL
         fine, coarse = CASCADE_SD[name]
         sds = [coarse if level >= COARSE_FROM else fine for level in range(ROOT_LEVEL + 1)]
-        common = [_ratios(sd * GROUP_SHARE**0.5) for sd in sds]
-        return cls(keys, phase, common, [_ratios(sd * (1 - GROUP_SHARE) ** 0.5) for sd in sds])
+        common = [_ratios(sd * math.sqrt(GROUP_SHARE)) for sd in sds]
+        return cls(keys, phase, common, [_ratios(sd * math.sqrt(1 - GROUP_SHARE)) for sd in sds])
 
 
 class Bridge:
@@ -70,7 +71,9 @@ class Bridge:
         self, group: Group, activity: Activity, keys: U64, annual_vol: F64, profiles: I64, leverage: F64
     ) -> None:
         self._group, self._activity = group, activity
-        self._profiles, self._leverage = profiles, leverage
+        used = sorted(set(profiles.tolist()))
+        self._used, self._leverage = np.array(used, dtype=np.int64), leverage
+        self._profiles = np.array([used.index(each) for each in profiles.tolist()], dtype=np.int64)
         self._levered = bool(leverage.any())
         levels = np.arange(ROOT_LEVEL + 2, dtype=np.uint64)
         self._keys = mix64(keys ^ mix64(levels)[:, None])  # [levels, N]; the last level's are the knots'
@@ -88,7 +91,7 @@ class Bridge:
         nodes = self._coarse_nodes(frame, level)
         nodes = _child(self._split(nodes, level, 1), frame >> BLOCK_LEVEL, 1)
         boundaries = np.arange(FRAMES_PER_BLOCK + 1) + number * FRAMES_PER_BLOCK
-        activity = self._activity.cumulative(boundaries)
+        activity = self._activity.cumulative(boundaries, self._used)
         block_variance = nodes.variances[0]
         for fine in range(BLOCK_LEVEL, 0, -1):
             nodes = self._split(nodes, fine, 0, activity[:: 1 << (fine - 1)])
@@ -158,7 +161,7 @@ class Bridge:
             half = 1 << (level - 1)
             places = np.arange(2 * count + 1).reshape(-1, *[1] * first.ndim) * half
             places = places + (first << level) - self._group.phase
-            activity = self._activity.cumulative(places[..., 0])
+            activity = self._activity.cumulative(places[..., 0], self._used)
         middle = activity[1::2]
         odds = (middle - activity[:-1:2]) / (activity[2::2] - middle)
 

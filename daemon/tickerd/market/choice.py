@@ -9,12 +9,17 @@ from tickerd.market.universe import CHOICES
 HOTTEST_MAX = 1.5
 """No instrument has more of its feed in any block than this times the hottest one's average share."""
 
-TURNOVER_MIN, TURNOVER_MAX = 0.3, 2.0  # of a calm and a wild instrument, beside its average
+TURNOVER_MIN, TURNOVER_MAX = 0.1, 3.0  # beside an instrument's average
 
 
-def turnover(variances: F64) -> F64:
-    """How much more or less than on average is traded where prices move with `variances` of the usual."""
-    result: F64 = np.minimum(np.maximum(np.sqrt(variances), TURNOVER_MIN), TURNOVER_MAX)
+def turnover(variances: F64, busy: F64) -> F64:
+    """How much is traded beside the average: as busy as the hour is, and more where prices are wild.
+
+    `variances` of the block beside a year's mean, `busy` the hour's activity beside its mean.
+    """
+    result: F64 = np.minimum(
+        np.maximum(np.sqrt(np.sqrt(variances / busy)) * busy, TURNOVER_MIN), TURNOVER_MAX
+    )
     return result
 
 

@@ -1,5 +1,6 @@
 """Prices of stocks: the world's move, their exchange's, their sector's, their own, and what stories add."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,8 +28,8 @@ class Commons:
         days = ["world", *regions, *(name for _, name in sectors)]
         self.rows = {name: row for row, name in enumerate(names)}
         keys = np.array([key("walk", seed, name) for name in names], dtype=np.uint64)
-        market = MARKET_VOL * (1.0 - WORLD_SHARE) ** 0.5
-        vols = [MARKET_VOL * WORLD_SHARE**0.5, *[market] * len(regions), *[SECTOR_VOL] * len(sectors)]
+        market = MARKET_VOL * math.sqrt(1.0 - WORLD_SHARE)
+        vols = [MARKET_VOL * math.sqrt(WORLD_SHARE), *[market] * len(regions), *[SECTOR_VOL] * len(sectors)]
         leverage = [MARKET_LEVERAGE] * (1 + len(regions)) + [STOCK_LEVERAGE] * len(sectors)
         profiles = np.array([profile(day) for day in days])
         self.bridge = Bridge(

@@ -74,12 +74,12 @@ def quotes(
     steps = (milliseconds >> QUOTE_MS_BITS) + (frame << 4)
     hashes = mix64(keys.take(rows) + steps.view(np.uint64) * _STEP).view(np.int64)
     halves = state.halves.take(rows)
-    # The quote's middle lies off the mid by up to a quarter of the spread, and some quotes are wider.
+    # The quote's middle lies off the mid by up to half of the spread, and some quotes are wider.
     wide = (hashes >> 40) & 0xFF
     wide *= wide
     lean = ((hashes >> 32) & 0xFF) - 128
     lean *= halves
-    lean >>= 8
+    lean >>= 7
     wide *= halves
     wide >>= 17
     halves += wide
@@ -115,15 +115,15 @@ class Feed:
         instruments, values = columns(frame, milliseconds, hashes)
         return Columns(instruments, milliseconds.astype(np.uint8), values)
 
-    def records(self, columns: Columns, source: str, times: NDArray[np.object_], seqs: I64) -> list[Record]:
-        """The Structs of `columns`; `times` ([milliseconds]) are the frame's time strings, seqs: [rows]."""
+    def records(self, columns: Columns, source: str, times: list[str], seqs: I64) -> list[Record]:
+        """The Structs of `columns`, with the time strings and seqs of each row."""
         struct = (Forex, Stock, News)[self._kind]
         return list(
             map(
                 struct,
                 self._symbols.take(columns.instruments).tolist(),
                 *[column.tolist() for column in columns.values],
-                times.take(columns.milliseconds).tolist(),
+                times,
                 repeat(source),
                 seqs.tolist(),
             )

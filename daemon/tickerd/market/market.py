@@ -15,7 +15,7 @@ from tickerd.batch import Batch
 from tickerd.market.bridge import FRAMES_PER_BLOCK
 from tickerd.market.choice import HOTTEST_MAX, choices, turnover
 from tickerd.market.exactmath import F64
-from tickerd.market.feed import FOREX, NEWS, STOCK, Columns, Feed, Quotes, quotes
+from tickerd.market.feed import NEWS, STOCK, Columns, Feed, Quotes, quotes
 from tickerd.market.news import FRAMES_PER_EPOCH, Epoch, Newsroom
 from tickerd.market.prices import TICK, TICK_BITS, Block, FrameState, Prices
 from tickerd.market.stories import Stories
@@ -26,9 +26,11 @@ from tickerd.schedule import Part, end_ms, first_ms
 BLOCKS_KEPT = 6  # of 4 seconds: the one that is live, the next, and some for sources that catch up
 AHEAD_MAX = 3  # blocks that are being made ahead at once: one for each place in time that is at work
 READY_FRAMES = 56  # of a block's 64, after which the next one is ready
+PREFETCH_FRAMES = 1024  # at once: what fits into the processor's cache
 INSTRUMENTS_KEPT = 32  # that were asked for alone
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_MILLISECONDS, _NO_INSTRUMENTS = np.zeros(0, np.uint8), np.zeros(0, np.int32)
 _FRACTIONS = [f".{millisecond:03d}Z" for millisecond in range(1000)]
 
 
@@ -84,25 +86,14 @@ class Market:
 
     def records(self, source: str, part: Part) -> Batch:
         """The records of a part, by millisecond, then feed, then row; their seqs count on from its first."""
-        columns = [self._columns(kind, source, part) for kind in range(len(FEEDS))]
-        order = np.argsort(np.concatenate([each.milliseconds for each in columns]), kind="stable")
-        seqs = np.empty(len(order), dtype=np.int64)
-        seqs[order] = np.arange(part.first_seq, part.first_seq + len(order))
-
-        times = timestamps(part.frame)
-        unordered: list[Record] = []
-        for feed, each in zip(self.feeds, columns, strict=True):
-            done = len(unordered)
-            unordered += feed.records(each, source, times, seqs[done : done + len(each.instruments)])
-        kinds = np.repeat(np.arange(len(FEEDS), dtype=np.uint8), [len(each.instruments) for each in columns])
+        kinds = [kind for kind, (start, stop) in enumerate(part.rows) if start < stop]
+        columns = [
+            self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
+            for kind in kinds
+        ]
+        batch = _merged(self.feeds, kinds, columns, source, part)
         self._work_ahead(part.frame)
-        return Batch(
-            frame=part.frame,
-            first_seq=part.first_seq,
-            records=list(map(unordered.__getitem__, order.tolist())),
-            instruments=np.concatenate([each.instruments for each in columns])[order],
-            feeds=kinds[order],
-        )
+        return batch
 
     def at(self, instrument: str, ms: int) -> Quote:
         """The quote of a pair or stock in a millisecond since 1970; ValueError for any other name.
@@ -141,7 +132,10 @@ class Market:
     def prefetch(self, frames: Sequence[int]) -> None:
         """Compute ascending `frames` at once, which saves much when they are far apart (with `only`)."""
         if self._alone_row is not None and frames:
-            self._prefetched = dict(zip(frames, self.prices.frames(np.array(frames)), strict=True))
+            self._prefetched = {}
+            for start in range(0, len(frames), PREFETCH_FRAMES):
+                some = frames[start : start + PREFETCH_FRAMES]
+                self._prefetched.update(zip(some, self.prices.frames(np.array(some)), strict=True))
 
     # What the feeds ask for.
 
@@ -179,12 +173,6 @@ class Market:
             block = _kept(self._blocks, number, _finished(steps), BLOCKS_KEPT)
         return block
 
-    def _columns(self, kind: int, source: str, part: Part) -> Columns:
-        start, stop = part.rows[kind]
-        if start == stop:
-            return _NOTHING[kind]
-        return self.feeds[kind].columns(source, part.frame, start, stop, part.counts[kind])
-
     def _choose(self, kind: int, number: int) -> NDArray[np.int32]:
         if kind != NEWS and self._alone_row is not None:
             return np.full(CHOICES, self._alone_row, dtype=np.int32)
@@ -194,7 +182,7 @@ class Market:
             subjects = None if is_open is None else is_open[len(self.universe.pairs) :]
             return self._newsroom.choices(first, first + FRAMES_PER_BLOCK, subjects)
         block = self.block(number)
-        weights = self._shares[kind, : self._quoted] * turnover(block.variances)
+        weights = self._shares[kind, : self._quoted] * turnover(block.variances, block.busy)
         if kind == STOCK:
             weights[len(self.universe.pairs) :] *= block.bursts[: len(self.universe.stocks)] + 1.0
         if is_open is not None and (weights * is_open[: self._quoted]).any():
@@ -254,13 +242,46 @@ class Market:
         )
 
 
-def timestamps(frame: int) -> NDArray[np.object_]:
-    """The frame's milliseconds as RFC 3339 strings in UTC; ValueError or OverflowError beyond year 9999."""
+def _merged(
+    feeds: Sequence[Feed], kinds: Sequence[int], columns: Sequence[Columns], source: str, part: Part
+) -> Batch:
+    """Columns of feeds `kinds` as one batch."""
+    seqs = np.arange(part.first_seq, part.first_seq + part.records)
+    if len(kinds) == 1:
+        (of_feed,) = columns
+        records = feeds[kinds[0]].records(of_feed, source, timestamps(part.frame, of_feed.milliseconds), seqs)
+        marks = np.full(len(records), kinds[0], dtype=np.uint8)
+        return Batch(part.frame, part.first_seq, records, of_feed.instruments, marks)
+    milliseconds = np.concatenate([_NO_MILLISECONDS, *[each.milliseconds for each in columns]])
+    order = np.argsort(milliseconds, kind="stable")
+    seqs[order] = seqs.copy()
+    times = timestamps(part.frame, milliseconds)
+    unordered: list[Record] = []
+    for kind, each in zip(kinds, columns, strict=True):
+        rows = slice(len(unordered), len(unordered) + len(each.instruments))
+        unordered += feeds[kind].records(each, source, times[rows], seqs[rows])
+    marks = np.repeat(np.array(kinds, dtype=np.uint8), [len(each.instruments) for each in columns])
+    instruments = np.concatenate([_NO_INSTRUMENTS, *[each.instruments for each in columns]])
+    return Batch(
+        frame=part.frame,
+        first_seq=part.first_seq,
+        records=list(map(unordered.__getitem__, order.tolist())),
+        instruments=instruments[order],
+        feeds=marks[order],
+    )
+
+
+def timestamps(frame: int, milliseconds: NDArray[np.uint8]) -> list[str]:
+    """RFC 3339 strings in UTC of a frame's milliseconds; ValueError or OverflowError beyond year 9999."""
     begin = first_ms(frame)
     second, millisecond = divmod(begin, 1000)  # frames do not cross seconds
     prefix = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
+    if len(milliseconds) < end_ms(frame) - begin:
+        return [prefix + _FRACTIONS[millisecond + each] for each in milliseconds.tolist()]
     fractions = _FRACTIONS[millisecond : millisecond + end_ms(frame) - begin]
-    return np.array([prefix + fraction for fraction in fractions], dtype=object)
+    texts = np.array([prefix + fraction for fraction in fractions], dtype=object)
+    times: list[str] = texts.take(milliseconds).tolist()
+    return times
 
 
 def _frame_of(ms: int) -> int:
@@ -283,13 +304,3 @@ def _kept(kept: dict[Key, Value], at: Key, value: Value, most: int) -> Value:
         del kept[next(iter(kept))]
     kept[at] = value
     return value
-
-
-def _empty(*columns: type) -> Columns:
-    return Columns(
-        np.zeros(0, np.int32), np.zeros(0, np.uint8), tuple(np.zeros(0, dtype=each) for each in columns)
-    )
-
-
-_NOTHING = {FOREX: _empty(float, float, float), STOCK: _empty(float, int, float, float)}
-_NOTHING[NEWS] = _empty(object, object, object, object)

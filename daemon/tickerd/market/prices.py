@@ -25,7 +25,7 @@ TICK = 1 << TICK_BITS
 """Mids are integers of a tick's 2**20th part: interpolation between frames needs no floats."""
 
 SPREAD_FACTOR_MAX = 5.0
-_HALF_MIN = TICK * 15 // 100
+_HALF_MIN = TICK // 4
 _SECONDS_PER_BLOCK = FRAMES_PER_BLOCK // FRAMES_PER_SECOND
 
 # Of 256 trades so many more are at the ask for as long as each of these holds: orders come in series.
@@ -52,6 +52,7 @@ class Block:
     halves: I64  # [quoted]
     series: I64  # [seconds, quoted] of 256 trades how many are at the ask in a quiet price
     variances: F64  # [quoted] of the block beside a year's mean
+    busy: F64  # [quoted] activity beside a week's mean
     bursts: F64  # [stocks + currencies] how many times more is traded for stories' sake
 
     def frame(self, frame: int) -> FrameState:
@@ -119,15 +120,16 @@ class Prices:
             mids[:, quoted] = self._ticks(chunk.mids(walks, commons, moves[:, of]), quoted)
             variances[quoted] = chunk.variances(variance)
             yield None
-        relative = self._activity.relative(np.array(first))
+        busy = self._busy(self._activity.relative(np.array(first)))
         seconds = np.arange(number * _SECONDS_PER_BLOCK, (number + 1) * _SECONDS_PER_BLOCK)
         bursts = self.stories.bursts(first)
         yield Block(
             first_frame=first,
             mids=mids,
-            halves=self._halves(variances, relative),
+            halves=self._halves(variances, busy),
             series=self._series(seconds),
             variances=variances,
+            busy=busy,
             bursts=bursts,
         )
 
@@ -154,7 +156,7 @@ class Prices:
                 variances[:, quoted] = chunk.variances(variance)
         count = len(frames)
         relative = self._activity.relative(frames >> BLOCK_LEVEL << BLOCK_LEVEL)
-        halves = self._halves(variances, relative)
+        halves = self._halves(variances, self._busy(relative))
         changes = mids[count:] - mids[:count]
         buys = self._series(frames // FRAMES_PER_SECOND) + np.sign(changes) * _DIRECTION_STRENGTH
         return [FrameState(*rows) for rows in zip(mids[:count], changes, halves, buys, strict=True)]
@@ -191,13 +193,16 @@ class Prices:
         result: I64 = np.maximum(scaled, self._lowest[quoted])
         return result
 
-    def _halves(self, variances: F64, relative: F64) -> I64:
-        """Half spreads of blocks: wide while prices move more than usual for the hour, and at quiet hours."""
+    def _busy(self, relative: F64) -> F64:
+        """Activity of the instruments from that of the profiles, beside its mean: f64[..., quoted]."""
         busy = [self._forex.busy(relative)] if self._forex is not None else []
         busy += [relative.take(chunk.profiles, axis=-1) for chunk in self._chunks]
-        usual = np.concatenate(busy, axis=-1)
-        heat = np.minimum(np.maximum(np.sqrt(np.sqrt(variances / usual)), 0.75), 2.25)
-        quiet = np.minimum(np.maximum(1.0 / np.sqrt(np.sqrt(usual)), 0.8), SPREAD_FACTOR_MAX / 2.25)
+        return np.concatenate(busy, axis=-1)
+
+    def _halves(self, variances: F64, busy: F64) -> I64:
+        """Half spreads of blocks: wide while prices move more than usual for the hour, and at quiet hours."""
+        heat = np.minimum(np.maximum(np.sqrt(np.sqrt(variances / busy)), 0.75), 2.25)
+        quiet = np.minimum(np.maximum(1.0 / np.sqrt(np.sqrt(busy)), 0.8), SPREAD_FACTOR_MAX / 2.25)
         # Rounding a bid down and an ask up adds a tick on average: half of it is taken off here.
         halves = np.rint(heat * quiet * self._half).astype(np.int64) - TICK // 2
         return np.maximum(halves, _HALF_MIN)

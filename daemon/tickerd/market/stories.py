@@ -4,6 +4,7 @@ A story is a pure function of seed, symbol and its day; what it says is the news
 price is whole numbers, so that any order of addition gives the same bits.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from tickerd.market.universe import Currency, Stock
 JUMP_BITS = 44
 JUMP_UNIT = 2.0**-JUMP_BITS
 """Moves of a log price are whole numbers of this unit."""
-TRADING_DAYS_PER_YEAR = 260.0
+DAYS_PER_YEAR = 365.25
 STOCK_SHARE, CURRENCY_SHARE = 0.10, 0.025
 """What stories add to a stock's or currency's own variance; its bridge has the rest."""
 
@@ -76,7 +77,7 @@ def _square_mean(table: F64) -> float:
 
 # Of a jump at sentiment 1 and size 1, in daily volatilities, so that a day's variances add up to 1.
 _STORIES_PER_DAY = SLOTS_PER_DAY * (_CHANCE * 5 + _WEEKEND_CHANCE * 2) / 7 / 65_536
-_SCALE = (1.0 / _STORIES_PER_DAY / _square_mean(_SIZES) / _square_mean(_SENTIMENTS)) ** 0.5
+_SCALE = math.sqrt(1.0 / _STORIES_PER_DAY / _square_mean(_SIZES) / _square_mean(_SENTIMENTS))
 
 
 @cache
@@ -103,9 +104,9 @@ class Stories:
         self._profiles = np.array([profile(day) for day in days], dtype=np.int64)
         # Of real companies nothing good or bad is told, and so nothing moves.
         self._neutral = np.array([stock.real for stock in stocks] + [False] * len(currencies), dtype=np.bool_)
-        vols = [stock.annual_vol * STOCK_SHARE**0.5 for stock in stocks]
-        vols += [0.0 if each.peg else each.annual_vol * CURRENCY_SHARE**0.5 for each in currencies]
-        self._jump = np.array(vols) * (_SCALE / TRADING_DAYS_PER_YEAR**0.5 / JUMP_UNIT)
+        vols = [stock.annual_vol * math.sqrt(STOCK_SHARE) for stock in stocks]
+        vols += [0.0 if each.peg else each.annual_vol * math.sqrt(CURRENCY_SHARE) for each in currencies]
+        self._jump = np.array(vols) * (_SCALE / math.sqrt(DAYS_PER_YEAR) / JUMP_UNIT)
         self._times = _break_times()
         self._days: dict[int, Day] = {}
         self._fading: dict[int, tuple[I64, I64]] = {}
@@ -179,7 +180,7 @@ class Stories:
             sentiment=sentiment,
             slopes=jumps // (end - frames),
             later=jumps * _LATER_PERCENT // 100 // _RISE_FRAMES,
-            bursts=np.minimum(abs(sentiment) * size * (8.0 * STOCK_SHARE**0.5 * _SCALE), _BURST_MAX),
+            bursts=np.minimum(abs(sentiment) * size * (8.0 * math.sqrt(STOCK_SHARE) * _SCALE), _BURST_MAX),
         )
 
     def _older(self, number: int) -> tuple[I64, I64]:
