@@ -57,6 +57,8 @@ def generate(settings: Settings, wanted: Wanted) -> int:
     recipe = recipe_of(settings, universe)
     if wanted.account is not None:
         stretches = owed(wanted.account, run_digest(settings, recipe))
+        if not stretches:
+            sys.stderr.write(f"tickerd: {wanted.account} owes nothing\n")
     else:
         stretches = [stretch(settings, universe, recipe, wanted)]
     market = market_of(recipe, universe, wanted.instrument)

@@ -85,7 +85,7 @@ class Stock(msgspec.Struct, frozen=True):
     @property
     def spread_ticks(self) -> float:
         """The ordinary spread at the reference price, in units of the last decimal."""
-        return self.price * self.spread_bp * 1e-4 * 10.0**self.decimals
+        return self.price * self.spread_bp * 1e-4 * float(10**self.decimals)
 
     @property
     def real(self) -> bool:

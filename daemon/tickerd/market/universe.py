@@ -117,7 +117,7 @@ class Universe:
         """[pairs + stocks] standard deviation of a year's change of the log price, with all common parts."""
         rows = {currency.code: currency for currency in self.currencies}
         pairs = [_pair_variance(rows, pair) for pair in self.pairs]
-        stocks = [(s.beta * MARKET_VOL) ** 2 + SECTOR_VOL**2 + s.annual_vol**2 for s in self.stocks]
+        stocks = [_squares(s.beta * MARKET_VOL, SECTOR_VOL, s.annual_vol) for s in self.stocks]
         vols: NDArray[np.float64] = np.sqrt(np.array(pairs + stocks))
         return vols
 
@@ -217,8 +217,12 @@ def _pair_variance(rows: Mapping[str, Currency], pair: Pair) -> float:
                 own[row.code] = own.get(row.code, 0.0) + sign
                 loadings = (row.europe, row.commodity, row.asia)
                 factors = [f + sign * loading for f, loading in zip(factors, loadings, strict=True)]
-    own_variance = math.fsum((weight * rows[code].annual_vol) ** 2 for code, weight in own.items())
-    return own_variance + math.fsum((factor * FACTOR_VOL) ** 2 for factor in factors)
+    parts = [weight * rows[code].annual_vol for code, weight in own.items()]
+    return _squares(*parts, *(factor * FACTOR_VOL for factor in factors))
+
+
+def _squares(*parts: float) -> float:
+    return math.fsum(part * part for part in parts)  # not **: its last bit is the C library's
 
 
 def _unit(weights: Sequence[float]) -> NDArray[np.float64]:
