@@ -320,6 +320,32 @@ def test_quotes_lie_on_the_instruments_grid_with_the_bid_below_the_ask(market: M
             assert -exponent <= decimals.get(symbol(record), 2)
 
 
+def test_a_price_that_falls_to_nothing_stays_above_its_spread() -> None:
+    penny = msgspec.structs.replace(
+        UNIVERSE.stocks[0], symbol="QQPN", price=0.02, annual_vol=0.8, spread_bp=300.0
+    )
+    stocks = [penny, *UNIVERSE.stocks[1:3]]
+    universe = Universe(UNIVERSE.currencies, UNIVERSE.pairs, stocks, UNIVERSE.headlines, UNIVERSE.phrases)
+    market = Market(1, universe)
+    for moment in range(0, 4 * 10**12, 10**11):
+        quote = market.at("QQPN", moment)
+        assert 0 < quote.bid < quote.ask
+        assert quote.price in {quote.bid, quote.ask}
+
+
+def test_a_century_of_prices_stays_sane(market: Market) -> None:
+    decades = [market.quotes(year * 31_557_600_000) for year in range(-20, 81, 4)]
+    mids = np.array([(quote.bid + quote.ask) / 2 for quote in decades])
+    assert np.isfinite(mids).all()
+    assert np.all(mids > 0)
+    ratio = mids / np.median(mids, axis=0)
+    pairs = len(UNIVERSE.pairs)
+    assert 0.2 < ratio[:, :pairs].min() < ratio[:, :pairs].max() < 5
+    assert 0.02 < ratio[:, pairs:].min() < ratio[:, pairs:].max() < 30
+    rows = {pair.pair: row for row, pair in enumerate(UNIVERSE.pairs)}
+    assert 7.74 < mids[:, rows["USD/HKD"]].min() < mids[:, rows["USD/HKD"]].max() < 7.86  # its band
+
+
 def test_trades_are_made_on_both_sides_and_in_odd_lots_too(market: Market) -> None:
     trades = [r for r in market.records(SOURCE, parts(NOW)[0]).records if isinstance(r, Stock)]
     at_ask = sum(trade.price == trade.ask for trade in trades) / len(trades)

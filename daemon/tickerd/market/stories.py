@@ -25,7 +25,7 @@ from tickerd.market.exactmath import F64, GOLDEN, U64, key, lognormal_table, mix
 from tickerd.market.universe import Currency, Stock
 
 JUMP_BITS = 44
-JUMP_UNIT = 2.0**-JUMP_BITS
+JUMP_UNIT = 1.0 / (1 << JUMP_BITS)
 """Moves of a log price are whole numbers of this unit."""
 DAYS_PER_YEAR = 365.25
 STOCK_SHARE, CURRENCY_SHARE = 0.10, 0.025
