@@ -1,7 +1,7 @@
 """How much CPU does the market take: a record's columns, the whole record, a frame, a cold start, a price?
 
 Columns in calls of 10,000 rows, full parts in the default mix, small frames as a daemon at 1,000 records/s
-has them. Beside them, in the same run: splitmix64 and Generator.standard_normal of NumPy, one number a record.
+has them. Beside them, in the same run: splitmix64 and Generator.standard_normal, one number a record.
 Prints one JSON line: `python bench/market.py [--seconds N] [--universe default|large]`.
 """
 

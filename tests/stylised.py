@@ -33,19 +33,30 @@ class Sample(NamedTuple):
     stocks: F64
     long: F64
     annual_vols: F64  # that the long ones should have
+    long_forex: F64
+    forex_vols: F64
 
 
 def model(seed: int, universe: Universe, first: int) -> Sample:
     """The market of a seed from a frame on."""
-    pairs = Prices(seed, universe, [universe.instruments.index(pair) for pair in PAIRS])
+    pair_rows = [universe.instruments.index(pair) for pair in PAIRS]
+    pairs = Prices(seed, universe, pair_rows)
     rows = [len(universe.pairs) + i * len(universe.stocks) // STOCKS for i in range(STOCKS)]
     stocks = Prices(seed, universe, rows)
     forex_frames, forex = pairs.history(LEVEL, first, STEPS)
     stock_frames, of_stocks = stocks.history(LEVEL, first, STEPS)
     _, long = stocks.history(LONG_LEVEL, first, LONG_STEPS)
-    vols = universe.annual_vols()[rows]
+    _, long_forex = pairs.history(LONG_LEVEL, first, LONG_STEPS)
+    vols = universe.annual_vols()
     return Sample(
-        forex_frames // 16, np.log(forex), stock_frames // 16, np.log(of_stocks), np.log(long), vols
+        forex_frames // 16,
+        np.log(forex),
+        stock_frames // 16,
+        np.log(of_stocks),
+        np.log(long),
+        vols[rows],
+        np.log(long_forex),
+        vols[pair_rows],
     )
 
 
@@ -56,9 +67,6 @@ def measured(sample: Sample) -> dict[str, float]:
     daily = np.diff(sample.stocks[::STEPS_PER_DAY], axis=0)
     index = np.diff(sample.stocks.mean(axis=1))
     eigenvalues = np.linalg.eigvalsh(np.corrcoef(daily.T))[::-1] / STOCKS
-    realised = np.sqrt(
-        (np.diff(sample.long, axis=0) ** 2).sum(axis=0) / (LONG_STEPS * 16_384 / SECONDS_PER_YEAR)
-    )
     sizes = abs(forex)
     return {
         "kurtosis of forex, 256 s": _median(_kurtosis, forex),
@@ -76,7 +84,8 @@ def measured(sample: Sample) -> dict[str, float]:
         "correlation of stocks": float((np.corrcoef(daily.T).sum() - STOCKS) / STOCKS / (STOCKS - 1)),
         "first eigenvalue": float(eigenvalues[0]),
         "second over first eigenvalue": float(eigenvalues[1] / eigenvalues[0]),
-        "volatility over the universe's": float(np.median(realised / sample.annual_vols)),
+        "volatility over the universe's": _volatility(sample.long, sample.annual_vols),
+        "volatility of forex over the universe's": _volatility(sample.long_forex, sample.forex_vols),
     }
 
 
@@ -97,6 +106,7 @@ BOUNDS = {
     "first eigenvalue": (0.08, 0.7),
     "second over first eigenvalue": (0.0, 0.9),
     "volatility over the universe's": (0.85, 1.15),
+    "volatility of forex over the universe's": (0.85, 1.15),
 }
 
 
@@ -124,6 +134,13 @@ def _weekdays(times: NDArray[np.int64], logs: F64) -> F64:
 
 def _median(measure: Callable[[F64], float], columns: F64) -> float:
     return float(np.median([measure(column) for column in columns.T]))
+
+
+def _volatility(logs: F64, annual_vols: F64) -> float:
+    """The median instrument's volatility beside the one that it should have."""
+    years = LONG_STEPS * (1 << LONG_LEVEL) / 16 / SECONDS_PER_YEAR
+    realised = np.sqrt((np.diff(logs, axis=0) ** 2).sum(axis=0) / years)
+    return float(np.median(realised / annual_vols))
 
 
 def _kurtosis(returns: F64) -> float:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tickerd.batch import Batch
+from tickerd.market.hours import Hours
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
 from tickerd.records import FEEDS, Forex, News, Record, Stock
@@ -259,11 +260,20 @@ def test_instruments_added_or_taken_away_leave_the_prices_and_stories_of_the_oth
     assert {"AAQQ", "EUR/XTS"} <= {at[1] for at in other}
 
 
+def test_other_headlines_leave_all_prices_as_they_were(market: Market) -> None:
+    fewer = Universe(
+        UNIVERSE.currencies, UNIVERSE.pairs, UNIVERSE.stocks, UNIVERSE.headlines[::2], UNIVERSE.phrases
+    )
+    for moment in range(0, 3 * 10**12, 10**12 + 1):
+        said, other = market.quotes(moment), Market(1, fewer).quotes(moment)
+        assert [column.tobytes() for column in said] == [column.tobytes() for column in other]
+
+
 def test_over_weeks_instruments_come_about_as_often_as_their_shares_say(market: Market) -> None:
     counted = np.zeros(len(UNIVERSE.instruments))
-    for moment in range(400):
-        frame = NOW + moment * 61_111  # of nearly 18 days
-        for part in parts(frame, 32_000):
+    for moment in range(200):
+        frame = NOW + moment * 122_222  # of nearly 18 days
+        for part in parts(frame, 48_000):
             counted += np.bincount(market.records(SOURCE, part).instruments, minlength=len(counted))
     expected = UNIVERSE.shares(MIX) * counted.sum()
     often = expected > 1000
@@ -532,6 +542,17 @@ def test_closed_instruments_emit_nothing_and_keep_their_prices(market: Market) -
         both = said.keys() & other.keys()
         assert len(both) > 500
         assert {at: said[at] for at in both} == {at: other[at] for at in both}
+
+
+def test_the_exchanges_own_hours_decide_what_is_told_of_on_a_weekday_and_on_a_sunday() -> None:
+    hours = Market(1, UNIVERSE, Hours(UNIVERSE))
+    session = NOW + 4 * 3600 * 16  # Tuesday 16:00 UTC: all stocks and pairs are open
+    made = {type(record) for record in hours.records(SOURCE, parts(session, 20_000)[0]).records}
+    assert made == {Forex, Stock, News}
+    night = NOW - 4 * 3600 * 16  # 8:00 UTC: currencies only
+    told = hours.records(SOURCE, parts(night, 20_000, (0.5, 0.0, 0.5))[0])
+    codes = {currency.code for currency in UNIVERSE.currencies}
+    assert {symbol(record)[:3] in codes for record in told.records} == {True}
 
 
 def test_with_all_closed_rows_are_about_any(market: Market) -> None:

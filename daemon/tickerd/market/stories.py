@@ -31,6 +31,7 @@ DAYS_PER_YEAR = 365.25
 STOCK_SHARE, CURRENCY_SHARE = 0.10, 0.025
 """What stories add to a stock's or currency's own variance; its bridge has the rest."""
 
+DAYS_KEPT = 48  # more than prices of one time look back on
 SLOTS_PER_DAY = 2  # stories about a subject that a day may have
 _CHANCE, _WEEKEND_CHANCE = 26_000, 5_000  # of 65,536, in each slot
 _TIMES_BITS, _SIZES_BITS = 10, 10
@@ -114,7 +115,7 @@ class Stories:
     def day(self, number: int) -> Day:
         """The stories of day `number` since 1970."""
         if number not in self._days:
-            while len(self._days) > 2 * _FADE_DAYS:
+            while len(self._days) >= DAYS_KEPT:
                 del self._days[next(iter(self._days))]
             self._days[number] = self._make(number)
         return self._days[number]
@@ -186,14 +187,18 @@ class Stories:
     def _older(self, number: int) -> tuple[I64, I64]:
         """What the days before day `number` leave to it: level at frame 0 and slope, each i64[S]."""
         if number not in self._fading:
-            if len(self._fading) > 2:
+            nothing: I64 = np.zeros(len(self._keys), dtype=np.int64)
+            level, slope = self._fading.get(number - 1, (nothing, nothing))
+            if number - 1 in self._fading:  # the oldest day's moves have ended
+                begun, ended = [number - 1], [number - 1 - _FADE_DAYS]
+            else:
+                begun, ended = list(range(number - _FADE_DAYS, number)), []
+            for sign, days in ((1, begun), (-1, ended)):
+                for day in days:
+                    for slopes in self.day(day).slopes:
+                        level = level + slopes * (sign * (day + 1 + _FADE_DAYS) * FRAMES_PER_DAY)
+                        slope = slope + slopes * sign
+            while len(self._fading) > 2:
                 del self._fading[next(iter(self._fading))]
-            level = slope = np.zeros(len(self._keys), dtype=np.int64)
-            for day in range(number - _FADE_DAYS, number):
-                slopes = np.zeros(len(self._keys), dtype=np.int64)
-                for each in self.day(day).slopes:
-                    slopes = slopes + each
-                level = level + slopes * ((day + 1 + _FADE_DAYS) * FRAMES_PER_DAY)
-                slope = slope + slopes
             self._fading[number] = level, slope
         return self._fading[number]
