@@ -113,7 +113,7 @@ def rows(count: int) -> list[list[object]]:
         )
         if rank == 0:  # the one in the examples of the documentation
             stem, ticker, sector, second, exchange = "Quorva", "QRVA", "Technology", "Systems", "XNAS"
-            price, beta, vol, spread = 126.55, 1.38, 0.34, 1.6
+            price, beta, vol, spread = 126.55, 1.38, 0.27, 1.6
         made.append(
             [ticker, f"{stem} {second}", sector, exchange, price, beta, vol, share, spread, 100, "yes"]
         )
