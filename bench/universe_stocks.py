@@ -103,7 +103,10 @@ def rows(count: int) -> list[list[object]]:
         beta = round(min(2.2, max(0.1, beta + 0.2 * dice.normal())), 2)
         # Small companies move more.
         vol = round(
-            min(0.6, max(0.12, vol * math.exp(0.2 * dice.normal()) * (1 + 0.06 * math.log1p(rank / 50)))), 3
+            min(
+                0.6, max(0.1, 0.8 * vol * math.exp(0.2 * dice.normal()) * (1 + 0.06 * math.log1p(rank / 50)))
+            ),
+            3,
         )
         share = round(1000 / (rank + 9) ** 1.08 * (0.9 + 0.2 * dice.random()), 4)
         spread = round(max(100 * 1.0 / price, 1.1 * (1 + rank / 60) ** 0.55 * (0.8 + 0.4 * dice.random())), 2)
