@@ -66,7 +66,8 @@ def measured(sample: Sample) -> dict[str, float]:
     stocks = np.diff(sample.stocks, axis=0)
     daily = np.diff(sample.stocks[::STEPS_PER_DAY], axis=0)
     index = np.diff(sample.stocks.mean(axis=1))
-    eigenvalues = np.linalg.eigvalsh(np.corrcoef(daily.T))[::-1] / STOCKS
+    years = np.diff(sample.long[::5], axis=0)  # 23 hours apart
+    eigenvalues = np.linalg.eigvalsh(np.corrcoef(years.T))[::-1] / STOCKS
     sizes = abs(forex)
     return {
         "kurtosis of forex, 256 s": _median(_kurtosis, forex),
@@ -81,7 +82,7 @@ def measured(sample: Sample) -> dict[str, float]:
         "leverage": _leverage(index),
         "leverage backwards": _leverage(index[::-1]),
         "opening over noon": _opening(sample.stock_times, stocks),
-        "correlation of stocks": float((np.corrcoef(daily.T).sum() - STOCKS) / STOCKS / (STOCKS - 1)),
+        "correlation of stocks": float((np.corrcoef(years.T).sum() - STOCKS) / STOCKS / (STOCKS - 1)),
         "first eigenvalue": float(eigenvalues[0]),
         "second over first eigenvalue": float(eigenvalues[1] / eigenvalues[0]),
         "volatility over the universe's": _volatility(sample.long, sample.annual_vols),
@@ -102,9 +103,9 @@ BOUNDS = {
     "leverage": (-0.12, -0.006),
     "leverage backwards": (-0.03, 0.03),
     "opening over noon": (1.05, 2.2),
-    "correlation of stocks": (0.03, 0.6),
-    "first eigenvalue": (0.08, 0.7),
-    "second over first eigenvalue": (0.0, 0.9),
+    "correlation of stocks": (0.12, 0.35),
+    "first eigenvalue": (0.15, 0.4),
+    "second over first eigenvalue": (0.0, 0.5),
     "volatility over the universe's": (0.85, 1.15),
     "volatility of forex over the universe's": (0.85, 1.15),
 }
