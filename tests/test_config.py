@@ -678,8 +678,6 @@ class TestRules:
             ("kinesis.request=cbor", '"json"'),
             ("rate.mode=snapshot", '"stream"'),
             ("rate.fleet_records_per_second=5", "0"),
-            ("market.hours=market", '"continuous"'),
-            ("market.universe=mine", '"default"'),
             ("web.control_socket=/run/x", '""'),
             ("web.token_file=/x", '""'),
             ("web.tls_certificate=/x", '""'),

@@ -1,70 +1,221 @@
-"""Stories: one at a time about each subject, coherent, and repeated with their id while they live."""
+"""Stories: they move their price from their frame on, are told from then on, in takes, and keep their id."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from tickerd.market.news import BLOCKS_PER_STORY, TAKES, Newsroom
+from tickerd.market.activity import FRAMES_PER_DAY
+from tickerd.market.market import Market
+from tickerd.market.news import FRAMES_PER_EPOCH, TAKES
+from tickerd.market.stories import JUMP_UNIT, STOCK_SHARE, Stories
 from tickerd.market.universe import Universe
+from tickerd.records import News
+from tickerd.schedule import Segment, Timeline, split
 
-BLOCK = 448_880_400
 UNIVERSE = Universe.load()
+SUBJECTS = len(UNIVERSE.stocks) + len(UNIVERSE.currencies)
+DAY = 20_782  # 2026-11-25, a Wednesday
 
 
 @pytest.fixture(scope="module")
-def newsroom() -> Newsroom:
-    return Newsroom(1, UNIVERSE)
+def stories() -> Stories:
+    return Stories(1, UNIVERSE.stocks, UNIVERSE.currencies)
 
 
-def test_a_story_lives_for_its_time_and_then_another_one_begins(newsroom: Newsroom) -> None:
-    ids = np.array([newsroom.stories(BLOCK + i).story_id for i in range(2 * BLOCKS_PER_STORY)])
-    for subject in ids.T.tolist():
-        changes = [i for i in range(1, len(subject)) if subject[i] != subject[i - 1]]
-        assert len(changes) == 2 or (len(changes) == 1 and changes[0] == BLOCKS_PER_STORY)
-        assert changes[-1] - changes[0] in {0, BLOCKS_PER_STORY}
+@pytest.fixture(scope="module")
+def market() -> Market:
+    return Market(1, UNIVERSE)
 
 
-def test_stories_of_different_subjects_begin_at_different_times(newsroom: Newsroom) -> None:
-    now, then = newsroom.stories(BLOCK).story_id, newsroom.stories(BLOCK + 1).story_id
-    assert 0 <= np.count_nonzero(now != then) < 8
+def largest(stories: Stories, day: int) -> tuple[int, int]:
+    """Subject and frame of a day's story that moves a stock most."""
+    made = stories.day(day)
+    moves = np.where(made.exists, abs(made.slopes), 0)[:, : len(UNIVERSE.stocks)]
+    slot, subject = np.unravel_index(int(moves.argmax()), moves.shape)
+    return int(subject), int(made.frames[slot, subject])
 
 
-def test_the_takes_of_a_story_repeat_its_words_and_its_id(newsroom: Newsroom) -> None:
-    seen: dict[int, list[str]] = {}
-    rows: dict[int, set[tuple[str, float]]] = {}
-    for i in range(0, 2 * BLOCKS_PER_STORY, 8):
-        stories = newsroom.stories(BLOCK + i)
-        item, story = str(stories.news_item[0]), int(stories.story_id[0])
-        rows.setdefault(story, set()).add((str(stories.category[0]), float(stories.sentiment[0])))
-        if item not in seen.setdefault(story, []):
-            seen[story].append(item)
-    assert all(len(facts) == 1 for facts in rows.values())
-    whole = [takes for takes in seen.values() if len(takes) == len(TAKES)]
-    assert whole
-    for takes in whole:
-        assert takes == [prefix + takes[0] for prefix in TAKES]
+def news(market: Market, frame: int, rate: int = 64_000) -> list[News]:
+    rates = split(rate * 1000, (0.0, 0.0, 1.0), 1, 0)
+    records = []
+    for part in Timeline([Segment(frame, 0, rates, "digest")]).parts(frame):
+        records += market.records("source", part).records
+    return [record for record in records if isinstance(record, News)]
 
 
-def test_ids_are_unique_and_fit_into_every_json_reader(newsroom: Newsroom) -> None:
-    blocks = range(BLOCK, BLOCK + 400 * BLOCKS_PER_STORY, BLOCKS_PER_STORY)
-    ids = [story for block in blocks for story in newsroom.stories(block).story_id.tolist()]
-    assert len(set(ids)) == len(ids) == 400 * (len(UNIVERSE.stocks) + len(UNIVERSE.currencies))
-    assert all(0 <= story < 2**53 for story in ids)
+# What stories do to prices
 
 
-def test_sentiment_follows_the_words_and_macro_stories_are_about_currencies(newsroom: Newsroom) -> None:
-    tone = {headline.text: headline.sentiment for headline in UNIVERSE.headlines}
-    names = [stock.name for stock in UNIVERSE.stocks] + [currency.name for currency in UNIVERSE.currencies]
-    categories = set()
-    for block in range(BLOCK, BLOCK + 20 * BLOCKS_PER_STORY, BLOCKS_PER_STORY):
-        stories = newsroom.stories(block)
-        for subject, (item, category, sentiment, story) in enumerate(zip(*stories, strict=True)):
-            assert isinstance(story, int)
-            assert (category == "macro") == (subject >= len(UNIVERSE.stocks))
-            number = 2 + (story >> 4) % 14
-            texts = [t for t in tone if item.endswith(t.format(name=names[subject], number=number))]
-            wanted = tone[max(texts, key=len)]
-            assert sentiment == round(sentiment, 2)
-            assert abs(sentiment - wanted) <= 0.105
-            assert wanted == 0 or sentiment * wanted > 0
-            categories.add(category)
-    assert categories == {headline.category for headline in UNIVERSE.headlines}
+def test_a_price_jumps_in_its_storys_frame_and_not_before(stories: Stories) -> None:
+    for day in range(DAY, DAY + 5):
+        subject, frame = largest(stories, day)
+        moves = stories.impact(np.arange(frame - 3, frame + 4))[:, subject] * JUMP_UNIT
+        jump = moves[4] - moves[3]
+        assert abs(jump) > 0.01
+        assert np.all(abs(np.diff(moves)[[0, 1, 2, 4, 5]]) < abs(jump) / 1000)
+
+
+def test_a_move_is_two_thirds_at_once_whole_after_half_an_hour_and_fades_over_a_month(
+    stories: Stories,
+) -> None:
+    subject, frame = largest(stories, DAY)
+    symbol = UNIVERSE.stocks[subject]
+    alone = Stories(1, [symbol], [])
+
+    def move(days: float) -> float:
+        at = frame + 1 + int(days * FRAMES_PER_DAY)
+        return float(alone.impact(np.array([at]))[0, 0] - others(at)) * JUMP_UNIT
+
+    def others(at: int) -> float:
+        # The symbol's other stories: all but the one that breaks at `frame`.
+        total = 0.0
+        for day in range(at // FRAMES_PER_DAY - 32, at // FRAMES_PER_DAY + 1):
+            made = alone.day(day)
+            for slot in range(len(made.exists)):
+                begin = int(made.frames[slot, 0])
+                if made.exists[slot, 0] and begin < at and begin != frame:
+                    total += float(made.slopes[slot, 0]) * ((day + 33) * FRAMES_PER_DAY - at)
+                    total -= float(made.later[slot, 0]) * max(28_800 - (at - begin), 0)
+        return total
+
+    whole = move(1800 / 86_400)
+    assert move(0) / whole == pytest.approx(0.65, abs=0.01)
+    assert move(16) / whole == pytest.approx(0.5, abs=0.04)
+    assert move(33) == pytest.approx(0, abs=abs(whole) / 1e6)
+
+
+def test_stories_move_prices_up_for_good_news_and_down_for_bad(stories: Stories) -> None:
+    made = stories.day(DAY)
+    stocks = made.exists[:, : len(UNIVERSE.stocks)]
+    sentiment, slopes = (each[:, : len(UNIVERSE.stocks)][stocks] for each in (made.sentiment, made.slopes))
+    assert np.all(np.sign(sentiment) == np.sign(slopes + (slopes == -1)))
+    assert 0.05 < (sentiment == 0).mean() < 0.4
+
+
+def test_stories_add_the_share_of_the_variance_that_bridges_leave_to_them(stories: Stories) -> None:
+    daily = np.array([stock.annual_vol for stock in UNIVERSE.stocks]) / np.sqrt(365.25)
+    squares = np.zeros(len(daily))
+    for day in range(DAY - 3, DAY + 361):
+        made = stories.day(day)
+        ends = (day + 33) * FRAMES_PER_DAY
+        jumps = np.where(made.exists, made.slopes * (ends - made.frames) * JUMP_UNIT, 0.0)
+        squares += (jumps[:, : len(daily)] ** 2).sum(axis=0)
+    assert np.mean(squares / 364 / daily**2) == pytest.approx(STOCK_SHARE, rel=0.2)
+
+
+def test_stories_come_at_a_believable_rate_and_rather_on_weekdays(stories: Stories) -> None:
+    counts = [stories.day(day).exists.mean() * 2 for day in range(DAY - 3, DAY + 25)]
+    weekdays = [count for i, count in enumerate(counts) if i % 7 not in {0, 6}]
+    assert 0.6 < np.mean(weekdays) < 1.0
+    assert np.mean(counts[::7]) < 0.3
+
+
+def test_real_companies_and_pegs_have_no_story_that_moves_them() -> None:
+    real = [msgspec.structs.replace(stock, invented="no") for stock in UNIVERSE.stocks[:50]]
+    assert all(stock.real for stock in real)
+    of_real = Stories(1, real, UNIVERSE.currencies)
+    for day in range(DAY, DAY + 20):
+        made = of_real.day(day)
+        assert not made.sentiment[:, :50].any()
+        pegged = [50 + i for i, currency in enumerate(UNIVERSE.currencies) if currency.peg]
+        assert pegged
+        assert not made.slopes[:, [*range(50), *pegged]].any()
+
+
+def test_any_piece_of_a_day_gives_the_same_moves(stories: Stories) -> None:
+    for day in (DAY, DAY + 1):
+        frames = np.arange(day * FRAMES_PER_DAY, (day + 1) * FRAMES_PER_DAY + 1, 4801 * 2)
+        whole = stories.impact(frames)
+        cold = Stories(1, UNIVERSE.stocks, UNIVERSE.currencies)
+        apart = [cold.impact(frames[i : i + 1])[0] for i in range(0, len(frames), 7)]
+        assert np.array(apart).tobytes() == whole[::7].tobytes()
+    midnight = np.array([(DAY + 1) * FRAMES_PER_DAY - 5, (DAY + 1) * FRAMES_PER_DAY])
+    assert stories.impact(midnight)[1].tobytes() == stories.impact(midnight[1:])[0].tobytes()
+
+
+# What is told of them
+
+
+def test_a_story_is_told_in_its_frame_and_never_before(market: Market, stories: Stories) -> None:
+    checked = 0
+    for day in range(DAY, DAY + 8):
+        subject, frame = largest(stories, day)
+        made = stories.day(day)
+        slot = int(np.flatnonzero(made.frames[:, subject] == frame)[0])
+        story = int(made.hashes[slot, subject]) >> 12
+        before = {r.story_id for each in (frame - 64, frame - 2, frame - 1) for r in news(market, each)}
+        assert story not in before
+        after = [r for each in (frame, frame + 1, frame + 64) for r in news(market, each)]
+        told = [r for r in after if r.story_id == story]
+        checked += len(told)
+        assert all(r.sentiment == made.sentiment[slot, subject] for r in told)
+        assert all(r.stock_symbol == UNIVERSE.stocks[subject].symbol for r in told)
+    assert checked > 50
+
+
+def test_a_symbol_is_traded_more_after_its_story(market: Market, stories: Stories) -> None:
+    ratios = []
+    for day in range(DAY, DAY + 8):
+        subject, frame = largest(stories, day)
+        row = len(UNIVERSE.pairs) + subject
+        then, now = (np.mean(market.choices(1, f) == row) for f in (frame - 64, frame + 128))
+        ratios.append(now / max(then, 1e-5))
+    assert np.median(ratios) > 1.5
+
+
+def test_stories_are_told_in_takes_that_keep_words_and_id(market: Market) -> None:
+    told: dict[int, list[str]] = {}
+    said: dict[int, set[tuple[str, str, float]]] = {}
+    for i in range(0, 5 * 3600 * 16, 3 * FRAMES_PER_EPOCH):
+        for record in news(market, DAY * FRAMES_PER_DAY + 14 * 3600 * 16 + i, 32_000):
+            texts = told.setdefault(record.story_id, [])
+            if record.news_item not in texts:
+                texts.append(record.news_item)
+            said.setdefault(record.story_id, set()).add(
+                (record.stock_symbol, record.category, record.sentiment)
+            )
+    assert all(len(each) == 1 for each in said.values())
+    whole = [texts for texts in told.values() if len(texts) == len(TAKES)]
+    assert len(whole) > 10
+    for texts in whole:
+        assert texts == [take + texts[0] for take in TAKES]
+
+
+def test_a_day_has_as_many_stories_as_a_newswire_and_many_headlines(market: Market) -> None:
+    ids, texts = set(), set()
+    for i in range(0, FRAMES_PER_DAY, 16 * FRAMES_PER_EPOCH):
+        epoch = market.news(DAY * FRAMES_PER_DAY + i)
+        ids |= set(epoch.story_id.tolist())
+        texts |= set(epoch.news_item.tolist())
+    assert 2 * SUBJECTS < len(ids) < 10 * SUBJECTS
+    assert all(0 <= story < 2**52 for story in ids)
+    assert len(texts) > 0.8 * len(ids)
+
+
+def test_macro_stories_are_about_currencies_and_the_others_about_stocks(market: Market) -> None:
+    codes = {currency.code for currency in UNIVERSE.currencies}
+    records = [record for day in range(5) for record in news(market, (DAY + day) * FRAMES_PER_DAY)]
+    assert {record.stock_symbol in codes for record in records} == {True, False}
+    for record in records:
+        assert (record.category == "macro") == (record.stock_symbol in codes)
+        assert -1 <= record.sentiment <= 1
+        assert record.sentiment == round(record.sentiment, 2)
+        assert str(record.sentiment) != "-0.0"
+
+
+def test_a_currencys_story_moves_its_pairs(stories: Stories) -> None:
+    first = len(UNIVERSE.stocks)
+    codes = [currency.code for currency in UNIVERSE.currencies]
+    moved = 0
+    market = Market(1, UNIVERSE)
+    for day in range(DAY, DAY + 6):
+        made = stories.day(day)
+        subject = first + codes.index("JPY")
+        for slot in np.flatnonzero(made.exists[:, subject] & (made.sentiment[:, subject] != 0)):
+            frame = int(made.frames[slot, subject])
+            row = UNIVERSE.instruments.index("USD/JPY")
+            steps = [market.frame(f).changes[row] for f in range(frame - 3, frame + 3)]
+            up = made.sentiment[slot, subject] > 0
+            assert (steps[3] < 0) == up  # a stronger yen, fewer of them for a dollar
+            moved += abs(steps[3]) > 5 * np.median(np.abs(steps))
+    assert moved >= 1

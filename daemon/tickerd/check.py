@@ -3,7 +3,14 @@
 from tickerd.kinesis.limiter import ceiling_records_per_second
 from tickerd.kinesis.stream import RECORD_BYTES_MEAN
 from tickerd.market.universe import Universe
+from tickerd.recipe import market_of, recipe_of
 from tickerd.settings import Settings
+
+
+def check_universe(settings: Settings) -> None:
+    """UniverseError when the universe cannot be read, or no market can be made of it."""
+    universe = Universe.load(settings.market.universe)
+    market_of(recipe_of(settings, universe), universe)
 
 
 def hottest_key_ceiling(settings: Settings) -> tuple[str, float, float]:

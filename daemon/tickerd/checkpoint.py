@@ -25,6 +25,7 @@ class Recipe(msgspec.Struct, frozen=True):
     format: Literal["json", "msgpack"]
     model_version: int
     record_version: int
+    hours: Literal["continuous", "market"] = "continuous"
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,8 +47,6 @@ STAGE_LEAVES = dict(_leaves(RateStage))
 TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] for path in LEAVES}
 
 NOT_YET: dict[str, tuple[object, ...]] = {
-    "market.universe": ("default",),
-    "market.hours": ("continuous",),
     "rate.mode": ("stream",),
     "rate.fleet_records_per_second": (0,),
     "destination.kind": ("kinesis",),

@@ -4,6 +4,7 @@ Each command's work is elsewhere, and is imported only when it is asked for.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from typing import Never
 
 from tickerd import __version__
 from tickerd.config import Loaded, SettingsError, describe, load
+from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
@@ -30,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         for problem in error.problems:
             say(problem)
+        return EXIT_SETTINGS
+    except UniverseError as error:
+        say(f"market.{error}")
         return EXIT_SETTINGS
     except Failed as error:
         say(str(error))
@@ -81,6 +86,20 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--seconds", type=positive, help="drain and stop after so long")
     run.add_argument("--records", type=count, help="stop after the first whole frame that reaches so many")
 
+    generate = add("generate", "records of any stretch of time, to a file or standard output", _generate)
+    generate.add_argument("--from", type=moment, dest="start", metavar="T", help="first moment (now)")
+    generate.add_argument("--to", type=moment, dest="stop", metavar="T", help="end (a minute later)")
+    generate.add_argument(
+        "--records", type=count, help="exactly so many, at the smallest rate that makes them before --to"
+    )
+    generate.add_argument("--rate", type=positive, help="records per second (rate.records_per_second)")
+    generate.add_argument("--feed", choices=("forex", "stock", "news"), help="this feed alone")
+    generate.add_argument("--instrument", metavar="I", help="this pair, stock or currency alone")
+    generate.add_argument("--seed", type=seed, help="the market's seed (market.seed)")
+    generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
+    generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
+
     add("check", "say whether the settings are sound", _check)
     add("config", "the settings in force and where each came from", _config)
 
@@ -123,6 +142,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """A seed of the market."""
+    return int(text) if text == "0" else count(text)
+
+
 def port(text: str) -> int:
     """A port number, or 0."""
     if not (text.isascii() and text.isdigit() and len(text) < 6 and int(text) < 65536):
@@ -153,8 +177,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     loaded = _loaded(arguments)
-    from tickerd.check import ceiling_line  # noqa: PLC0415
+    from tickerd.check import ceiling_line, check_universe  # noqa: PLC0415
 
+    check_universe(loaded.settings)
     sys.stdout.write("the settings are sound\n")
     sys.stdout.write(ceiling_line(loaded.settings) + "\n")
     return 0
@@ -192,6 +217,33 @@ def _local(arguments: argparse.Namespace) -> int:
         discard=arguments.discard,
     )
     return run(options)
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from tickerd.generate import GenerateError, Wanted, generate  # noqa: PLC0415
+    from tickerd.reading import ReadingError  # noqa: PLC0415
+
+    wanted = Wanted(
+        arguments.start,
+        arguments.stop,
+        arguments.records,
+        arguments.rate,
+        arguments.feed,
+        arguments.instrument,
+        arguments.account,
+        arguments.output,
+    )
+    if arguments.owed != (arguments.account is not None) or (arguments.owed and any(wanted[:6])):
+        arguments_error(
+            "--account FILE and --owed go together, and without options that choose other records"
+        )
+    if arguments.seed is not None:
+        arguments.set.append(f"market.seed={arguments.seed}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no half-made file stays
+    try:
+        return generate(_loaded(arguments).settings, wanted)
+    except (GenerateError, ReadingError) as error:
+        raise Failed(str(error)) from error
 
 
 def arguments_error(line: str) -> Never:

@@ -12,11 +12,10 @@ from pathlib import Path
 import msgspec
 
 from tickerd import checkpoint
-from tickerd.checkpoint import Checkpoint, Recipe
+from tickerd.checkpoint import Checkpoint
 from tickerd.config import settings_digest
-from tickerd.market import MODEL_VERSION
 from tickerd.market.universe import Universe
-from tickerd.records import RECORD_VERSION
+from tickerd.recipe import recipe_of, run_digest
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Rate, Settings
 from tickerd.state import Account, Identity, StateDirectory, account_of, host_id, new_run
@@ -94,23 +93,6 @@ class Run:
             elif not self._has(state):
                 checkpoint.path_of(self._state.path, state.source).unlink()
         return shares
-
-
-def recipe_of(settings: Settings, universe: Universe) -> Recipe:
-    """All that the records of these settings depend on besides segment, source and frame."""
-    return Recipe(
-        settings.market.seed,
-        settings.market.universe,
-        universe.digest,
-        settings.record.format,
-        MODEL_VERSION,
-        RECORD_VERSION,
-    )
-
-
-def run_digest(settings: Settings, recipe: Recipe) -> str:
-    """16 hex digits: another one needs another run. They stand in every segment."""
-    return hashlib.sha256(f"{settings_digest(settings)} {recipe}".encode()).hexdigest()[:16]
 
 
 def plan_digest(rate: Rate) -> str:

@@ -112,7 +112,12 @@ class Market(Struct, frozen=True):
 
     seed: Annotated[int, About("the same seed is the same market everywhere", 0, 2**63 - 1)] = 1
     universe: Annotated[
-        str, About("the catalogue of instruments", right='"default"', valid=looks_like(".+"))
+        str,
+        About(
+            "the catalogue of instruments",
+            right='"default", "large" (5,000 stocks) or a directory with CSV files of your own',
+            valid=looks_like(".+"),
+        ),
     ] = "default"
     hours: Annotated[
         Literal["continuous", "market"], About("whether feeds pause while their market is closed")

@@ -19,6 +19,7 @@ from tickerd.config import workers as worker_count
 from tickerd.market.universe import Universe
 from tickerd.observe.counters import Counts, Slab
 from tickerd.observe.rates import Rate
+from tickerd.recipe import market_of, recipe_of
 from tickerd.runs import Run
 from tickerd.settings import Settings
 from tickerd.slot import Slot
@@ -52,6 +53,8 @@ class Supervisor:
         self._records = records
         self._seconds = float("inf") if seconds is None else seconds
         self._universe = Universe.load(settings.market.universe)
+        # A market that cannot be made is known before anything is written, and before any worker.
+        market_of(recipe_of(settings, self._universe), self._universe)
         self.current_run = self._run(anew=False)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._woken = asyncio.Event()

@@ -29,11 +29,13 @@ from tickerd.kinesis.delivery import Delivery
 from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.stream import KinesisStream
 from tickerd.market import MODEL_VERSION
+from tickerd.market.hours import Hours
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
 from tickerd.observe import logs
 from tickerd.observe.counters import Report, Slab
 from tickerd.pipeline import Pipeline
+from tickerd.recipe import market_of
 from tickerd.records import RECORD_VERSION
 from tickerd.schedule import Rates, Segment, due_at_ns, split
 from tickerd.source import Source
@@ -58,6 +60,7 @@ class Worker:
         self.slab = Slab(spec.slab_fd, spec.workers)
         self.gate = Gate(self.report, self._may_probe)
         self._source: Source | None = None
+        self._hours: Hours | None = None
         self._stopping = asyncio.Event()
         self._drain_max_s = float(spec.settings.source.drain_max_s)
 
@@ -129,6 +132,7 @@ class Worker:
         """Carry the retired sources' owed frames, then the own ones."""
         spec = self.spec
         universe = Universe.load(spec.settings.market.universe)
+        self._hours = Hours(universe) if spec.recipe.hours == "market" else None
         stream = KinesisStream(
             spec.settings.kinesis,
             universe.instruments,
@@ -146,7 +150,7 @@ class Worker:
             for name in [*spec.retired, spec.source]:
                 source = self._open_source(name, universe)
                 if source is not None and not self._stopping.is_set():
-                    await self._carry(source, Market(source.recipe.seed, universe), stream)
+                    await self._carry(source, market_of(source.recipe, universe), stream)
         finally:
             await stream.close()
 
@@ -190,7 +194,8 @@ class Worker:
 
     def _rates_at(self, frame: int) -> Rates:
         spec = self.spec
-        return split(spec.plan.at(frame), spec.settings.rate.mix.weights, spec.workers, spec.worker)
+        rates = split(spec.plan.at(frame), spec.settings.rate.mix.weights, spec.workers, spec.worker)
+        return rates if self._hours is None else self._hours.rates(rates, frame)
 
     async def _carry(self, source: Source, market: Market, stream: KinesisStream) -> None:
         """Run one source to its end, or until cancelled; its last checkpoint then says what it owes."""

@@ -3,5 +3,5 @@
 It knows no clock, no file but the universe's, and nothing of where its records go.
 """
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """Raised when the same (seed, symbol, millisecond) would get another price; every hash begins with it."""

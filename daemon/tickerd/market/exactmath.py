@@ -1,7 +1,7 @@
-"""Arithmetic whose every bit is the same on every processor, NumPy and C library: hashes, a bell, exp.
+"""Arithmetic whose every bit is the same on every processor, NumPy and C library: hashes, normals, exp.
 
-Only integers, and + - * / rint on float64, which IEEE 754 fixes. NumPy's own exp, log, power and sums are not
-used anywhere in the market: their last bits depend on the machine's vector instructions.
+Only integers, and + - * / sqrt rint on float64, which IEEE 754 fixes. NumPy's own exp, log, power and sums
+are not used anywhere in the market: their last bits depend on the machine's vector instructions.
 """
 
 import hashlib
@@ -22,21 +22,30 @@ _STEP = np.uint64(GOLDEN)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _SHIFT_30, _SHIFT_27, _SHIFT_31 = np.uint64(30), np.uint64(27), np.uint64(31)
-_SHIFT_16, _SHIFT_32, _SHIFT_48 = np.uint64(16), np.uint64(32), np.uint64(48)
-_LOW_16 = np.uint64(0xFFFF)
+_SHIFT_48 = np.uint64(48)
 
-BELL_SD = math.sqrt((2**32 - 1) / 3)
-"""Standard deviation of `bell`: four independent uniform draws of 0..65535."""
+EXP_MAX = 44.0
+"""`exp` is made for numbers of at most this size."""
 
-BELL_MAX = 2 * 65535.0
-"""`bell` is never farther from 0."""
-
-_LOG2_E = 1.4426950408889634
-# ln 2 in two parts: the first has so few bits that k times it is exact for the exponents that occur.
-_LN2_HIGH, _LN2_LOW = float.fromhex("0x1.62e42fee00000p-1"), float.fromhex("0x1.a39ef35793c76p-33")
-_TAYLOR = [1 / math.factorial(power) for power in range(13, -1, -1)]
+_STEPS_BITS = 8  # exp looks up the part of its argument that is a whole number of (ln 2) / 256
+_STEPS_PER_1 = 256 * 1.4426950408889634
+# (ln 2) / 256 in two parts: the first has so few bits that the multiples that occur are exact.
+_STEP_HIGH, _STEP_LOW = float.fromhex("0x1.62e42fee00000p-9"), float.fromhex("0x1.a39ef35793c76p-41")
+_TAYLOR = [1 / math.factorial(power) for power in range(5, -1, -1)]
 _EXPONENT_MAX = 64
 _POWERS_OF_2 = np.array([math.ldexp(1.0, k) for k in range(-_EXPONENT_MAX, _EXPONENT_MAX + 1)])
+
+
+def _exp_table() -> F64:
+    """2 to the power of i / 256 for the 256 first i, by Taylor's series."""
+    x = np.arange(1 << _STEPS_BITS) * (_STEP_HIGH + _STEP_LOW)
+    series = np.ones_like(x)
+    for power in range(20, 0, -1):
+        series = series * x / power + 1.0
+    return series
+
+
+_EXP_TABLE = _exp_table()
 
 
 def key(*parts: int | str) -> int:
@@ -74,25 +83,53 @@ def numbers(first: int, count: int) -> U64:
     return np.arange(count, dtype=np.uint64) + np.uint64(first & MASK)
 
 
-def bell(hashes: U64) -> F64:
-    """A bell-shaped draw of each hash: mean 0, standard deviation `BELL_SD`, never beyond `BELL_MAX`."""
-    total = hashes & _LOW_16
-    total += (hashes >> _SHIFT_16) & _LOW_16
-    total += (hashes >> _SHIFT_32) & _LOW_16
-    total += hashes >> _SHIFT_48
-    return total.astype(np.float64) - BELL_MAX
-
-
 def exp(x: F64) -> F64:
-    """e to the power of each `x` within +-44, to a relative error below 1e-15 (ValueError outside)."""
-    exponents = np.rint(x * _LOG2_E)
-    if x.size and not -_EXPONENT_MAX <= exponents.min() <= exponents.max() <= _EXPONENT_MAX:
+    """e to the power of each `x` within +-`EXP_MAX`, to a relative error below 1e-15 (ValueError outside)."""
+    steps = np.rint(x * _STEPS_PER_1)
+    if x.size and not -_EXPONENT_MAX * 256 < steps.min() <= steps.max() < _EXPONENT_MAX * 256:
         raise ValueError("exp of a number beyond +-44")
-    rest = (x - exponents * _LN2_HIGH) - exponents * _LN2_LOW
-    series = np.full_like(rest, _TAYLOR[0])
-    for coefficient in _TAYLOR[1:]:
-        series *= rest
+    rest = x - steps * _STEP_HIGH
+    rest -= steps * _STEP_LOW
+    whole = steps.astype(np.int64)
+    series = rest * _TAYLOR[0]
+    for coefficient in _TAYLOR[1:-1]:
         series += coefficient
-    powers = _POWERS_OF_2.take(exponents.astype(np.int64) + _EXPONENT_MAX)
-    result: F64 = series * powers
+        series *= rest
+    series += 1.0
+    series *= _EXP_TABLE.take(whole & 255)
+    whole >>= _STEPS_BITS
+    whole += _EXPONENT_MAX
+    series *= _POWERS_OF_2.take(whole)
+    return series
+
+
+def _normal_quantiles(bits: int) -> F64:
+    """The normal distribution's quantiles at the middles of 2**bits equal shares: mean 0, variance 1."""
+    steps_per_1, reach = 2048, 6
+    z = np.arange(-reach * steps_per_1, reach * steps_per_1 + 1) / steps_per_1
+    below = np.cumsum(exp(z * z * -0.5))  # additions one after the other: no sum in another order
+    below /= below[-1]
+    wanted = (np.arange(1 << bits) + 0.5) / (1 << bits)
+    right = np.searchsorted(below, wanted)
+    left = right - 1
+    part = (wanted - below[left]) / (below[right] - below[left])
+    quantiles = z[left] + part / steps_per_1
+    quantiles = (quantiles - quantiles[::-1]) * 0.5
+    variance = float(np.cumsum(quantiles * quantiles)[-1]) / (1 << bits)
+    result: F64 = quantiles / math.sqrt(variance)
     return result
+
+
+NORMALS = _normal_quantiles(16)
+"""[65,536] equally likely values of a standard normal variable, lowest first; the largest is 4.3."""
+NORMAL_MAX = float(NORMALS[-1])
+
+
+def normal(hashes: U64) -> F64:
+    """A standard normal draw by the highest 16 bits of each hash."""
+    return NORMALS.take((hashes >> _SHIFT_48).view(np.int64))
+
+
+def lognormal_table(sd: float, bits: int) -> F64:
+    """exp(sd * z) for the 2**bits normal quantiles z: f64[2**bits], lowest first."""
+    return exp(_normal_quantiles(bits) * sd)

@@ -1,0 +1,39 @@
+"""What a run's records depend on besides segment, source and frame, and the digest that names it.
+
+The supervisor, `generate` and who else makes records again use the same one.
+"""
+
+import hashlib
+
+from tickerd.checkpoint import Recipe
+from tickerd.config import settings_digest
+from tickerd.market import MODEL_VERSION
+from tickerd.market.hours import Hours
+from tickerd.market.market import Market
+from tickerd.market.universe import Universe
+from tickerd.records import RECORD_VERSION
+from tickerd.settings import Settings
+
+
+def recipe_of(settings: Settings, universe: Universe) -> Recipe:
+    """The recipe of a run with these settings."""
+    return Recipe(
+        settings.market.seed,
+        settings.market.universe,
+        universe.digest,
+        settings.record.format,
+        MODEL_VERSION,
+        RECORD_VERSION,
+        settings.market.hours,
+    )
+
+
+def run_digest(settings: Settings, recipe: Recipe) -> str:
+    """16 hex digits that stand in every segment of a run."""
+    return hashlib.sha256(f"{settings_digest(settings)} {recipe}".encode()).hexdigest()[:16]
+
+
+def market_of(recipe: Recipe, universe: Universe, only: str | None = None) -> Market:
+    """The market whose records the recipe describes; UniverseError when the universe cannot be used."""
+    hours = Hours(universe) if recipe.hours == "market" else None
+    return Market(recipe.seed, universe, hours, only)

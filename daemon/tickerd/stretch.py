@@ -1,0 +1,76 @@
+"""A stretch of one source's frames and its records, frame by frame, as fast as they can be made.
+
+It knows which frames have records without looking at the others, so thin stretches of years are short.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tickerd.market.market import Market
+from tickerd.records import Record
+from tickerd.schedule import FRAMES_PER_SECOND, MILLI, Segment, Timeline
+
+FRAMES_AT_ONCE = 4096
+SCALE = MILLI * FRAMES_PER_SECOND
+
+
+class Stretch(NamedTuple):
+    """Frames of one source: those of its segments from `first_frame` on and below `end_frame`."""
+
+    source: str
+    segments: tuple[Segment, ...]
+    first_frame: int
+    end_frame: int
+    records: int  # no more than so many
+
+
+def together(format: str) -> Callable[[list[Record]], bytes]:  # noqa: A002 - the setting's name
+    """A function from records to the bytes of a file: JSON lines, or one MessagePack map after the other."""
+    if format == "json":
+        return msgspec.json.Encoder().encode_lines
+    encode = msgspec.msgpack.Encoder().encode
+    return lambda records: b"".join(map(encode, records))
+
+
+def batches(market: Market, stretch: Stretch) -> Iterator[list[Record]]:
+    """The records of a stretch in the order of their seq, in pieces."""
+    left = stretch.records
+    ends = [segment.first_frame for segment in stretch.segments[1:]] + [stretch.end_frame]
+    for segment, end in zip(stretch.segments, ends, strict=True):
+        timeline = Timeline([segment])
+        for frames in busy_frames(segment, stretch.first_frame, min(end, stretch.end_frame)):
+            market.prefetch(frames)
+            for frame in frames:
+                for part in timeline.parts(frame):
+                    records = market.records(stretch.source, part).records[:left]
+                    left -= len(records)
+                    yield records
+                    if not left:
+                        return
+
+
+def busy_frames(segment: Segment, start: int, stop: int) -> Iterator[list[int]]:
+    """The frames of a segment from `start` to `stop` (not included) that may have records, in pieces."""
+    start = max(start, segment.first_frame)
+    rates = msgspec.structs.astuple(segment.milli_records_per_second)
+    dense = max(rates) >= SCALE  # records in every frame
+    step = FRAMES_AT_ONCE if dense else FRAMES_AT_ONCE * SCALE // max(sum(rates), 1) + 1
+    for first in range(start, stop, step):
+        end = min(first + step, stop)
+        if dense:
+            yield list(range(first, end))
+            continue
+        before, after = segment.records_before(first), segment.records_before(end)
+        feeds = [_frames_of(m, k, n) for m, k, n in zip(rates, before, after, strict=True) if k < n]
+        if feeds:
+            yield (np.unique(np.concatenate(feeds)) + segment.first_frame).tolist()
+
+
+def _frames_of(milli_records_per_second: int, start: int, stop: int) -> NDArray[np.int64]:
+    """The frames, from the segment's first on, that a feed's records number `start` to `stop` are in."""
+    numbers = np.arange(start + 1, stop + 1, dtype=np.int64)
+    return -(-numbers * SCALE // milli_records_per_second) - 1
