@@ -63,6 +63,7 @@ def test_a_missing_stream_is_waited_for_and_used_once_it_is_created(host: Host, 
     assert recovered(daemon, host, missing)["totals"]["duplicates"] == 0
 
 
+@pytest.mark.slow
 def test_a_permission_that_is_taken_and_given_back_loses_nothing(host: Host, stream: Stream) -> None:
     daemon = host.run(**stream.settings)
     daemon.until_acked(100)

@@ -47,15 +47,15 @@ def until_it_delivers(host: Host, process: Process) -> str:
 
 
 def test_it_runs_for_its_seconds_and_everything_is_there(host: Host) -> None:
-    ran = host.tickerd("demo", "--seconds", "5")
+    ran = host.tickerd("demo", "--seconds", "3")
     assert ran.returncode == 0, ran.stderr
     assert says_that_all_is_there(ran.stdout)
-    assert numbers(ran.stdout)["generated"] >= 2000 * 5 / 2
+    assert numbers(ran.stdout)["generated"] >= 2000 * 3 / 2
     assert "Traceback" not in ran.stderr
     assert not host.pids()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_drains_it_and_prints_the_account(host: Host, number: signal.Signals) -> None:
     process, out = demo(host)
     until_it_delivers(host, process)
@@ -73,6 +73,7 @@ def test_ctrl_c_at_once_leaves_nothing(host: Host) -> None:
     eventually("the end of all", lambda: not host.pids())
 
 
+@pytest.mark.slow
 def test_at_20_000_records_a_second_it_uses_even_keys_and_everything_is_there(host: Host) -> None:
     ran = host.tickerd("demo", "--seconds", "5", "--rate", "20000")
     assert ran.returncode == 0, ran.stderr
@@ -80,6 +81,7 @@ def test_at_20_000_records_a_second_it_uses_even_keys_and_everything_is_there(ho
     assert says_that_all_is_there(ran.stdout)
 
 
+@pytest.mark.slow
 def test_killing_it_leaves_no_process(host: Host) -> None:
     process, _ = demo(host)
     until_it_delivers(host, process)
@@ -87,6 +89,7 @@ def test_killing_it_leaves_no_process(host: Host) -> None:
     eventually("the end of all", lambda: not host.pids())
 
 
+@pytest.mark.slow
 def test_two_demos_run_side_by_side(host: Host, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = Host(tmp_path_factory.mktemp("other"))
     try:
@@ -114,6 +117,7 @@ def test_a_rate_for_which_no_stream_has_the_shards_is_refused(host: Host) -> Non
     assert not host.pids()
 
 
+@pytest.mark.slow
 def test_a_second_signal_makes_it_quick(host: Host) -> None:
     process, _ = demo(host, "--set", "source.drain_max_s=3600")
     until_it_delivers(host, process)

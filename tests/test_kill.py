@@ -397,6 +397,7 @@ def test_fewer_workers_finish_what_retired_sources_owe_and_more_go_on_without_a_
         assert grown[source["source"]] > source["next_seq"]
 
 
+@pytest.mark.slow
 def test_another_seed_is_a_new_run_and_the_old_ones_owed_frames_are_finished(
     host: Host, stream: Stream
 ) -> None:
