@@ -10,10 +10,10 @@ demo: $(VENV)/installed  ## the main job on this machine: a local stream, the da
 	@$(BIN)/tickerd demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
 
 test: $(VENV)/installed $(VENV)/dev  ## the tests of every day, a few minutes on two cores
-	$(BIN)/pytest -m "not slow" $(PYTEST)
+	$(BIN)/pytest -n 4 --dist loadfile -m "not slow" $(PYTEST)
 
-test-all: $(VENV)/installed $(VENV)/dev  ## all tests: also the slow ones with real processes under load
-	$(BIN)/pytest $(PYTEST)
+test-all: test  ## all tests: also the slow ones with real processes under load, one at a time
+	$(BIN)/pytest -m slow $(PYTEST)
 
 check: $(VENV)/installed $(VENV)/dev  ## formatting, lint, types
 	$(BIN)/ruff format --check
