@@ -177,7 +177,6 @@ def test_records_ends_after_the_first_whole_frame_that_reaches_them(
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="a worker that is started again makes its whole share once more")
 def test_records_are_not_exceeded_when_a_worker_is_started_again(host: Host, stream: Stream) -> None:
     daemon = host.run("--records", "4000", **stream.settings, rate__records_per_second=1600)
     os.kill(daemon.until_acked(1000)["workers"][0]["pid"], signal.SIGTERM)

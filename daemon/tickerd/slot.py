@@ -37,6 +37,7 @@ class Slot:
         self.finished = False  # ended by itself with nothing more to do
         self.exit_code: int | None = None  # of the last process, 0 or 75 when it ended well
         self.counted_below = 0
+        self.ends_at_seq: int | None = None
         self._slab = slab
         self._ended = Counts()  # what earlier processes of this slot counted
         self._deaths_at: tuple[int, int] = (NO_FRAME, 0)
@@ -113,6 +114,9 @@ class Slot:
         self.process = None
         self.exit_code = code
         self.counted_below = max(self.counted_below, self.report.counted_below)
+        self.ends_at_seq = (
+            self.report.ends_at_seq if self.report.ends_at_seq is not None else self.ends_at_seq
+        )
         self._ended.add(self.report.counts)
         self.report = Report(source=self.report.source, state="stopped", owed=self.report.owed)
         self._slab.clear(self.worker)

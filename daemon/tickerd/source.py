@@ -56,7 +56,8 @@ class Source:
     """A source's frames, from what it owes on.
 
     `rates_at` gives the rates of a frame not yet reserved; without it the source is a retired one, whose owed
-    frames are given out at once and which ends with them.
+    frames are given out at once and which ends with them. `records_max`: end with the first whole frame that
+    reaches so many; `ends_at_seq`: where an earlier process of the same command has settled that end.
     """
 
     def __init__(
@@ -72,9 +73,14 @@ class Source:
         catch_up_max_s: float = 300.0,
         counted_below: int = 0,
         records_max: int | None = None,
+        ends_at_seq: int | None = None,
     ) -> None:
         self.name = state.source
         self.recipe = state.recipe
+        if ends_at_seq is not None:
+            state = _without_what_lies_beyond(state, ends_at_seq)
+        elif records_max is not None:
+            ends_at_seq = state.timeline().seq(state.lowest_unacknowledged) + records_max
         self.progress = Progress(state)
         self.clock = Clock()
         self._path = path
@@ -87,7 +93,7 @@ class Source:
         self._catch_up_max_frames = int(catch_up_max_s * FRAMES_PER_SECOND)
         self._regenerate_below = state.begun_below
         self._counted_below = counted_below
-        self._records_left = records_max
+        self._ends_at_seq = report.ends_at_seq = ends_at_seq
         self._skipped_s = -SKIP_PAUSE_S
         self._saving = asyncio.Lock()
         self._stop = asyncio.Event()
@@ -108,7 +114,7 @@ class Source:
         if self._rates_at is None:
             progress.next_frame = progress.timeline.after_quiet(progress.next_frame)
             return progress.next_frame < progress.begun_below and not self._stop.is_set()
-        if self._records_left is not None and self._records_left <= 0:
+        if self._ends_at_seq is not None and progress.timeline.seq(progress.next_frame) >= self._ends_at_seq:
             return False
         while not self._stop.is_set():
             progress.next_frame = progress.timeline.after_quiet(progress.next_frame)
@@ -144,8 +150,6 @@ class Source:
             for feed, records in enumerate(by_feed):
                 counts.records_generated[feed] += records
         self._report.target_milli_records_per_second = segment.milli_records_per_second.total
-        if self._records_left is not None:
-            self._records_left -= sum(by_feed)
         return progress.timeline.parts(frame)
 
     def rejoin(self, frame: int) -> None:
@@ -205,3 +209,11 @@ class Source:
         for frame in range(first, bound):
             timeline.append(frame, self._rates_at(frame), self._digest)
         return bound
+
+
+def _without_what_lies_beyond(state: Checkpoint, ends_at_seq: int) -> Checkpoint:
+    """The state without frames that were reserved, but that an end at this seq keeps from being begun."""
+    timeline, end = state.timeline(), state.lowest_unacknowledged
+    while end < state.begun_below and timeline.seq(end) < ends_at_seq:
+        end += 1
+    return msgspec.structs.replace(state, begun_below=end)

@@ -33,6 +33,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     first_frame: int  # where a source begins that has no checkpoint yet
     counted_below: int  # frames below are in the counters already
     records_max: int | None
+    ends_at_seq: int | None  # what records_max came to in an earlier process of this slot
     supervisor_pid: int
     slab_fd: int
     alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's

@@ -148,6 +148,7 @@ class Supervisor:
             self._renewing_run = False
             self.current_run = self._run(anew=True)
             for slot in self.slots:
+                slot.ends_at_seq = None
                 slot.counted_below = 0  # that was the old run's; the new one's frames may lie before it
         if self.draining or self._renewing_run:
             return
@@ -236,6 +237,7 @@ class Supervisor:
             first_frame=run.first_frame,
             counted_below=slot.counted_below,
             records_max=share,
+            ends_at_seq=slot.ends_at_seq,
             supervisor_pid=os.getpid(),
             slab_fd=self.slab.fd,
             alive_fd=self._alive_fd,

@@ -187,6 +187,7 @@ class Worker:
             catch_up_max_s=rate.catch_up_max_s,
             counted_below=spec.counted_below if own else 0,
             records_max=spec.records_max if own else None,
+            ends_at_seq=spec.ends_at_seq if own else None,
         )
         if own and state.retired:
             source.rejoin(spec.first_frame)

@@ -146,6 +146,7 @@ class Report(msgspec.Struct):
     beat_s: float = 0.0  # monotonic clock
     counts: Counts = msgspec.field(default_factory=Counts)
     counted_below: int = 0  # frames below this one are in records_generated
+    ends_at_seq: int | None = None  # with --records: where the worker is finished
     owed: int = 0  # records generated and not acknowledged
     requests_in_flight: int = 0
     lag_s: float = 0.0
