@@ -132,6 +132,33 @@ def test_no_frame_is_given_out_before_its_reservation_is_durable(lab: Lab) -> No
     assert lab.saves < 10  # reserved by the second, not by the frame
 
 
+def test_no_more_is_reserved_than_a_second_at_the_fastest_pace_however_often_it_is_saved(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 10), catch_up_factor=2.0)
+
+    async def held_up() -> None:
+        for _ in range(10):
+            assert await source.save()
+
+    asyncio.run(held_up())
+    assert lab.begun_below_on_disk() == NOW_FRAME - 10 + 33
+
+
+def test_what_waited_for_the_stream_beyond_the_maximum_is_skipped(lab: Lab) -> None:
+    """As in an outage: frames are reserved and saved, but none is taken for longer than is caught up."""
+    source = lab.source(at(NOW_FRAME - 10), catch_up_factor=2.0, catch_up_max_s=10.0)
+
+    async def outage() -> list[Part]:
+        for second in range(60):
+            assert await source.save()
+            source.clock = SetClock(NOW_FRAME + FRAMES_PER_SECOND * second)
+        return await taken(source, limit=34)
+
+    parts = asyncio.run(outage())
+    now = NOW_FRAME + FRAMES_PER_SECOND * 59
+    assert [part.frame for part in parts] == [*range(NOW_FRAME - 10, NOW_FRAME + 23), now - 80]
+    assert gapless(parts)
+
+
 def test_reports_are_published_before_every_checkpoint(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME - 10))
     on_disk_when_published: list[int] = []

@@ -194,7 +194,7 @@ class Source:
         """Settle the segments of the frames to reserve next, and return the bound below which they lie."""
         assert self._rates_at is not None
         progress, timeline = self.progress, self.progress.timeline
-        first = progress.begun_below
+        first, ahead = progress.begun_below, progress.next_frame
         due = due_below(self.clock.now_ns())
         late = due - first > self._catch_up_max_frames
         if late and progress.next_frame >= first and time.monotonic() - self._skipped_s >= SKIP_PAUSE_S:
@@ -204,8 +204,8 @@ class Source:
             self._skipped_s = time.monotonic()
             span = {"from_ms": end_ms(first - 1), "to_ms": end_ms(target - 1), "frames": target - first}
             log.warning("frames older than rate.catch_up_max_s are skipped", extra=span)
-            first = target
-        bound = max(progress.next_frame, first) + self._reservation
+            first = ahead = target
+        bound = max(first, ahead + self._reservation)
         for frame in range(first, bound):
             timeline.append(frame, self._rates_at(frame), self._digest)
         return bound
