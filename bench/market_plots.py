@@ -347,7 +347,7 @@ def shapes(sample: Years) -> None:
     )
     left.legend(fontsize=8)
     left.set_xticks(range(0, 25, 4))
-    slot, sizes = session(sample)
+    _, sizes = session(sample)
     right.step(9.5 + np.arange(len(sizes)) / 4, sizes / sizes.min(), where="post", color=INK)
     right.set(
         title="Stocks, New York's session: size over the least", xlabel="hour, New York", ylim=(0.8, None)
