@@ -1,4 +1,4 @@
-"""Fixtures of every test, and the rule that a skipped test is a failure where TICKERD_TESTS_MAY_SKIP=0."""
+"""Fixtures of every test, and the rule that a skipped test is a failure where TESTS_MAY_SKIP=0."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -43,7 +43,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure where everything that tests need can be had."""
     report = yield
-    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("TICKERD_TESTS_MAY_SKIP") == "0":
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("TESTS_MAY_SKIP") == "0":
         report.outcome = "failed"
         report.longrepr = (
             f"{item.nodeid} was skipped, and nothing may be: {call.excinfo and call.excinfo.value}"
