@@ -250,6 +250,24 @@ def test_a_clean_end_owes_nothing_and_the_next_start_goes_on(lab: Lab) -> None:
     assert gapless([*parts, *following])
 
 
+def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
+    def rising(frame: int) -> Rates:
+        return Rates(16_000 * (1 + (frame - (NOW_FRAME - 60)) // FRAMES_PER_SECOND), 0, 0)
+
+    async def to_the_end(source: Source) -> list[Part]:
+        parts = await taken(source)
+        await source.finish()
+        return parts
+
+    before = asyncio.run(to_the_end(lab.source(at(NOW_FRAME - 60), rates_at=rising)))
+    last = checkpoint.read(lab.path)
+    after = asyncio.run(to_the_end(lab.source(last, now_frame=NOW_FRAME + 20, rates_at=rising)))
+    frames = [part.frame for part in [*before, *after]]
+    assert frames == list(range(NOW_FRAME - 60, NOW_FRAME + 20))
+    assert [part.records for part in [*before, *after]] == [1 + at // 16 for at in range(80)]
+    assert gapless([*before, *after])
+
+
 def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME + 50, begun_below=NOW_FRAME + 70), rates_at=None)
 

@@ -158,6 +158,9 @@ class Progress:
     def release(self) -> Checkpoint:
         """What to write at the end: nothing beyond the frames that were begun is reserved any more."""
         self.begun_below = max(self.next_frame, self.checkpoint.begun_below)
+        first, *others = self.timeline.segments
+        # Segments that were only planned: the next start may plan others from the bound on.
+        self.timeline.segments = [first, *(each for each in others if each.first_frame < self.begun_below)]
         return self.snapshot(self.begun_below)
 
     def skip(self, target: int, rates: Rates, digest: str) -> None:
