@@ -325,6 +325,35 @@ def test_a_directory_that_cannot_be_written_holds_generation_back(lab: Lab) -> N
     assert asyncio.run(taken(source)) == []
 
 
+def test_a_plan_that_could_not_be_written_is_made_anew_when_it_can_be(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, amid a ramp, for longer than is caught up: what was never durable has never been."""
+    monkeypatch.setattr("tickerd.source.SKIP_PAUSE_S", 0.0)
+    old = NOW_FRAME - 60 * FRAMES_PER_SECOND
+
+    def rising(frame: int) -> Rates:
+        return Rates(16_000 * (1 + (frame - old) // FRAMES_PER_SECOND), 0, 0)
+
+    source = lab.source(at(old), rates_at=rising, catch_up_factor=2.0, catch_up_max_s=10.0)
+    source._path = lab.path.parent / "gone" / lab.path.name
+
+    async def full_for_a_while() -> list[Part]:
+        for second in range(3):
+            source.clock = SetClock(NOW_FRAME + FRAMES_PER_SECOND * second)
+            assert not await source.save()
+        assert lab.report.counts.frames_skipped == 0
+        source._path = lab.path
+        return await taken(source, limit=10)
+
+    parts = asyncio.run(full_for_a_while())
+    target = NOW_FRAME + 2 * FRAMES_PER_SECOND - 80
+    assert [part.frame for part in parts] == list(range(target, target + 10))
+    assert parts[0].first_seq == 0
+    assert gapless(parts)
+    assert lab.report.counts.frames_skipped == target - old
+
+
 def test_a_cancelled_write_is_waited_for(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME - 5))
 

@@ -124,6 +124,11 @@ class Progress:
         if records:
             self._open[frame] = records
 
+    def pass_quiet(self) -> None:
+        """Go on to where records begin again, but not beyond what is durably reserved."""
+        ahead = min(self.timeline.after_quiet(self.next_frame), self.begun_below)
+        self.next_frame = max(self.next_frame, ahead)
+
     def acknowledge(self, frame: int, records: int) -> None:
         """So many records of the frame have arrived."""
         left = self._open[frame] - records
