@@ -15,7 +15,7 @@ from tickerd.checkpoint import Checkpoint, path_of
 from tickerd.clock import Clock, ClockSteppedBackError
 from tickerd.observe.counters import Report
 from tickerd.schedule import FRAMES_PER_SECOND, Part, Rates, due_at_ns, due_below
-from tickerd.source import Pace, Source
+from tickerd.source import SAVE_PAUSE_S, Pace, Source
 
 NOW_FRAME = 28_727_000_000
 RATES = Rates(160_000, 160_000, 0)  # 20 records a frame
@@ -30,6 +30,16 @@ class SetClock(Clock):
 
     def now_ns(self) -> int:
         return due_at_ns(self.frame - 1)
+
+
+class Impatient(Source):
+    """Ends where it would wait for a frame that is not due, or for a disk that takes no checkpoint."""
+
+    async def _sleep(self, seconds: float) -> None:
+        waits_for_frame = self.progress.next_frame >= due_below(self.clock.now_ns())
+        if (waits_for_frame and seconds > 0) or seconds == SAVE_PAUSE_S:
+            self.stop()
+        await super()._sleep(seconds)
 
 
 def at(frame: int, begun_below: int | None = None, rates: Rates = RATES) -> Checkpoint:
@@ -60,7 +70,7 @@ class Lab:
         **options: Any,
     ) -> Source:
         options.setdefault("catch_up_factor", 100.0)
-        made = Source(
+        made = Impatient(
             self.path,
             begin,
             self.report,
@@ -89,23 +99,13 @@ async def taken(
 ) -> list[Part]:
     """The parts that are due; a source that waits for the next frame is stopped."""
     parts: list[Part] = []
-
-    async def take() -> None:
-        async for part in source.parts():
-            parts.append(part)
-            if each:
-                each(part)
-            source.progress.acknowledge(part.frame, part.records) if part.records else None
-            if len(parts) >= limit:
-                source.stop()
-
-    taking = asyncio.create_task(take())
-    count = -1
-    while not taking.done() and count != len(parts):
-        count = len(parts)
-        await asyncio.wait({taking}, timeout=0.4)
-    source.stop()
-    await taking
+    async for part in source.parts():
+        parts.append(part)
+        if each:
+            each(part)
+        source.progress.acknowledge(part.frame, part.records) if part.records else None
+        if len(parts) >= limit:
+            source.stop()
     return parts
 
 
