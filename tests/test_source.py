@@ -393,6 +393,27 @@ def test_a_stepped_clock_is_followed_and_a_slewed_one_is_not(monkeypatch: pytest
         clock.now_ns()
 
 
+def test_a_process_held_up_while_it_reads_the_clock_sees_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped for 20 s between two readings, which would look like a step ahead and then a new run."""
+    now_ns = 5_000_000_000
+    held_up_after = -1
+    readings = 0
+
+    def read() -> int:
+        nonlocal now_ns, readings
+        readings += 1
+        now_ns += 20_000_000_000 if readings == held_up_after else 1000
+        return now_ns
+
+    monkeypatch.setattr("tickerd.clock.time.monotonic_ns", read)
+    monkeypatch.setattr("tickerd.clock.time.time_ns", lambda: 10**18 + read())
+    clock = Clock()
+    for later in range(1, 6):
+        held_up_after = readings + later
+        for _ in range(3):
+            assert abs(clock.now_ns() - 10**18 - now_ns) < 1_000_000
+
+
 def test_a_frame_is_due_when_its_sixteenth_has_passed() -> None:
     for frame in (NOW_FRAME, NOW_FRAME + 1, 7):
         assert due_below(due_at_ns(frame)) == frame + 1
