@@ -159,6 +159,16 @@ def test_the_reserved_bound_falls_only_at_the_end_and_never_below_what_may_have_
     assert progress.release().begun_below == 110
 
 
+def test_what_was_planned_beyond_the_last_frame_is_forgotten_at_the_end() -> None:
+    progress = Progress(state(lowest=100, begun_below=100))
+    for first_frame, milli in ((105, 1000), (109, 2000), (110, 3000), (130, 4000)):
+        progress.timeline.append(first_frame, Rates(milli, 0, 0), "digest")
+    progress.begun_below = 133  # reserved
+    for frame in range(100, 110):
+        progress.begin(frame, sum(progress.timeline.segment(frame).counts(frame)))
+    assert [each.first_frame for each in progress.release().segments] == [100, 105, 109]
+
+
 def test_a_process_that_ends_early_leaves_what_the_one_before_may_have_begun() -> None:
     progress = Progress(state(lowest=100, begun_below=120))
     progress.begin(100, 20)

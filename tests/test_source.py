@@ -15,7 +15,7 @@ from tickerd.checkpoint import Checkpoint, path_of
 from tickerd.clock import Clock, ClockSteppedBackError
 from tickerd.observe.counters import Report
 from tickerd.schedule import FRAMES_PER_SECOND, Part, Rates, due_at_ns, due_below
-from tickerd.source import Pace, Source
+from tickerd.source import SAVE_PAUSE_S, Pace, Source
 
 NOW_FRAME = 28_727_000_000
 RATES = Rates(160_000, 160_000, 0)  # 20 records a frame
@@ -30,6 +30,16 @@ class SetClock(Clock):
 
     def now_ns(self) -> int:
         return due_at_ns(self.frame - 1)
+
+
+class Impatient(Source):
+    """Ends where it would wait for a frame that is not due, or for a disk that takes no checkpoint."""
+
+    async def _sleep(self, seconds: float) -> None:
+        waits_for_frame = self.progress.next_frame >= due_below(self.clock.now_ns())
+        if (waits_for_frame and seconds > 0) or seconds == SAVE_PAUSE_S:
+            self.stop()
+        await super()._sleep(seconds)
 
 
 def at(frame: int, begun_below: int | None = None, rates: Rates = RATES) -> Checkpoint:
@@ -60,7 +70,7 @@ class Lab:
         **options: Any,
     ) -> Source:
         options.setdefault("catch_up_factor", 100.0)
-        made = Source(
+        made = Impatient(
             self.path,
             begin,
             self.report,
@@ -89,23 +99,13 @@ async def taken(
 ) -> list[Part]:
     """The parts that are due; a source that waits for the next frame is stopped."""
     parts: list[Part] = []
-
-    async def take() -> None:
-        async for part in source.parts():
-            parts.append(part)
-            if each:
-                each(part)
-            source.progress.acknowledge(part.frame, part.records) if part.records else None
-            if len(parts) >= limit:
-                source.stop()
-
-    taking = asyncio.create_task(take())
-    count = -1
-    while not taking.done() and count != len(parts):
-        count = len(parts)
-        await asyncio.wait({taking}, timeout=0.4)
-    source.stop()
-    await taking
+    async for part in source.parts():
+        parts.append(part)
+        if each:
+            each(part)
+        source.progress.acknowledge(part.frame, part.records) if part.records else None
+        if len(parts) >= limit:
+            source.stop()
     return parts
 
 
@@ -250,6 +250,24 @@ def test_a_clean_end_owes_nothing_and_the_next_start_goes_on(lab: Lab) -> None:
     assert gapless([*parts, *following])
 
 
+def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
+    def rising(frame: int) -> Rates:
+        return Rates(16_000 * (1 + (frame - (NOW_FRAME - 60)) // FRAMES_PER_SECOND), 0, 0)
+
+    async def to_the_end(source: Source) -> list[Part]:
+        parts = await taken(source)
+        await source.finish()
+        return parts
+
+    before = asyncio.run(to_the_end(lab.source(at(NOW_FRAME - 60), rates_at=rising)))
+    last = checkpoint.read(lab.path)
+    after = asyncio.run(to_the_end(lab.source(last, now_frame=NOW_FRAME + 20, rates_at=rising)))
+    frames = [part.frame for part in [*before, *after]]
+    assert frames == list(range(NOW_FRAME - 60, NOW_FRAME + 20))
+    assert [part.records for part in [*before, *after]] == [1 + at // 16 for at in range(80)]
+    assert gapless([*before, *after])
+
+
 def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME + 50, begun_below=NOW_FRAME + 70), rates_at=None)
 
@@ -307,6 +325,35 @@ def test_a_directory_that_cannot_be_written_holds_generation_back(lab: Lab) -> N
     assert asyncio.run(taken(source)) == []
 
 
+def test_a_plan_that_could_not_be_written_is_made_anew_when_it_can_be(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, amid a ramp, for longer than is caught up: what was never durable has never been."""
+    monkeypatch.setattr("tickerd.source.SKIP_PAUSE_S", 0.0)
+    old = NOW_FRAME - 60 * FRAMES_PER_SECOND
+
+    def rising(frame: int) -> Rates:
+        return Rates(16_000 * (1 + (frame - old) // FRAMES_PER_SECOND), 0, 0)
+
+    source = lab.source(at(old), rates_at=rising, catch_up_factor=2.0, catch_up_max_s=10.0)
+    source._path = lab.path.parent / "gone" / lab.path.name
+
+    async def full_for_a_while() -> list[Part]:
+        for second in range(3):
+            source.clock = SetClock(NOW_FRAME + FRAMES_PER_SECOND * second)
+            assert not await source.save()
+        assert lab.report.counts.frames_skipped == 0
+        source._path = lab.path
+        return await taken(source, limit=10)
+
+    parts = asyncio.run(full_for_a_while())
+    target = NOW_FRAME + 2 * FRAMES_PER_SECOND - 80
+    assert [part.frame for part in parts] == list(range(target, target + 10))
+    assert parts[0].first_seq == 0
+    assert gapless(parts)
+    assert lab.report.counts.frames_skipped == target - old
+
+
 def test_a_cancelled_write_is_waited_for(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME - 5))
 
@@ -344,6 +391,27 @@ def test_a_stepped_clock_is_followed_and_a_slewed_one_is_not(monkeypatch: pytest
     times["wall"] -= 11 * 10**9
     with pytest.raises(ClockSteppedBackError, match=r"set back by 11\.0 s"):
         clock.now_ns()
+
+
+def test_a_process_held_up_while_it_reads_the_clock_sees_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped for 20 s between two readings, which would look like a step ahead and then a new run."""
+    now_ns = 5_000_000_000
+    held_up_after = -1
+    readings = 0
+
+    def read() -> int:
+        nonlocal now_ns, readings
+        readings += 1
+        now_ns += 20_000_000_000 if readings == held_up_after else 1000
+        return now_ns
+
+    monkeypatch.setattr("tickerd.clock.time.monotonic_ns", read)
+    monkeypatch.setattr("tickerd.clock.time.time_ns", lambda: 10**18 + read())
+    clock = Clock()
+    for later in range(1, 6):
+        held_up_after = readings + later
+        for _ in range(3):
+            assert abs(clock.now_ns() - 10**18 - now_ns) < 1_000_000
 
 
 def test_a_frame_is_due_when_its_sixteenth_has_passed() -> None:

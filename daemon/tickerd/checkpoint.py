@@ -125,6 +125,11 @@ class Progress:
         if records:
             self._open[frame] = records
 
+    def pass_quiet(self) -> None:
+        """Go on to where records begin again, but not beyond what is durably reserved."""
+        ahead = min(self.timeline.after_quiet(self.next_frame), self.begun_below)
+        self.next_frame = max(self.next_frame, ahead)
+
     def acknowledge(self, frame: int, records: int) -> None:
         """So many records of the frame have arrived."""
         left = self._open[frame] - records
@@ -159,6 +164,9 @@ class Progress:
     def release(self) -> Checkpoint:
         """What to write at the end: nothing beyond the frames that were begun is reserved any more."""
         self.begun_below = max(self.next_frame, self.checkpoint.begun_below)
+        first, *others = self.timeline.segments
+        # Segments that were only planned: the next start may plan others from the bound on.
+        self.timeline.segments = [first, *(each for each in others if each.first_frame < self.begun_below)]
         return self.snapshot(self.begun_below)
 
     def skip(self, target: int, rates: Rates, digest: str) -> None:

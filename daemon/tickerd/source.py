@@ -112,12 +112,12 @@ class Source:
         """Wait for the next frame; False when there is none any more."""
         progress = self.progress
         if self._rates_at is None:
-            progress.next_frame = progress.timeline.after_quiet(progress.next_frame)
+            progress.pass_quiet()
             return progress.next_frame < progress.begun_below and not self._stop.is_set()
         if self._ends_at_seq is not None and progress.timeline.seq(progress.next_frame) >= self._ends_at_seq:
             return False
         while not self._stop.is_set():
-            progress.next_frame = progress.timeline.after_quiet(progress.next_frame)
+            progress.pass_quiet()
             if progress.next_frame >= progress.begun_below:
                 wait_s = 0.0 if await self.save() else SAVE_PAUSE_S
             else:
@@ -161,8 +161,18 @@ class Source:
     async def save(self) -> bool:
         """Make durable what is acknowledged, and reserve the frames of the next second."""
         async with self._saving:
-            bound = self._plan() if self._rates_at else self.progress.begun_below
-            return await self._write(self.progress.snapshot(bound), retired=self._rates_at is None)
+            progress = self.progress
+            if self._rates_at is None:
+                return await self._write(progress.snapshot(progress.begun_below), retired=True)
+            durable = list(progress.timeline.segments)
+            skipped = self._skip_late(self._rates_at)
+            bound = self._plan(self._rates_at, skipped)
+            if not await self._write(progress.snapshot(bound), retired=False):
+                progress.timeline.segments = durable  # the next plan may be another one
+                return False
+            if skipped:
+                self._tell_skipped(skipped)
+            return True
 
     async def finish(self) -> bool:
         """Make the last state durable: what is not acknowledged now stays owed."""
@@ -190,25 +200,32 @@ class Source:
             raise error
         return True
 
-    def _plan(self) -> int:
-        """Settle the segments of the frames to reserve next, and return the bound below which they lie."""
-        assert self._rates_at is not None
-        progress, timeline = self.progress, self.progress.timeline
-        first, ahead = progress.begun_below, progress.next_frame
-        due = due_below(self.clock.now_ns())
+    def _skip_late(self, rates_at: Callable[[int], Rates]) -> range:
+        """Plan to leave out the frames not begun that are too old, and return them; mostly there are none."""
+        progress = self.progress
+        first, due = progress.begun_below, due_below(self.clock.now_ns())
         late = due - first > self._catch_up_max_frames
-        if late and progress.next_frame >= first and time.monotonic() - self._skipped_s >= SKIP_PAUSE_S:
-            target = due - self._catch_up_max_frames // 2
-            progress.skip(target, self._rates_at(target), self._digest)
-            self._report.counts.frames_skipped += target - first
-            self._skipped_s = time.monotonic()
-            span = {"from_ms": end_ms(first - 1), "to_ms": end_ms(target - 1), "frames": target - first}
-            log.warning("frames older than rate.catch_up_max_s are skipped", extra=span)
-            first = ahead = target
+        if not late or progress.next_frame < first or time.monotonic() - self._skipped_s < SKIP_PAUSE_S:
+            return range(0)
+        target = due - self._catch_up_max_frames // 2
+        progress.skip(target, rates_at(target), self._digest)
+        return range(first, target)
+
+    def _plan(self, rates_at: Callable[[int], Rates], skipped: range) -> int:
+        """Settle the segments of the frames to reserve next, and return the bound below which they lie."""
+        progress, timeline = self.progress, self.progress.timeline
+        first = skipped.stop or progress.begun_below
+        ahead = skipped.stop or timeline.after_quiet(progress.next_frame)
         bound = max(first, ahead + self._reservation)
-        for frame in range(first, bound):
-            timeline.append(frame, self._rates_at(frame), self._digest)
+        for frame in range(max(first, timeline.last.first_frame), bound):
+            timeline.append(frame, rates_at(frame), self._digest)
         return bound
+
+    def _tell_skipped(self, frames: range) -> None:
+        self._skipped_s = time.monotonic()
+        self._report.counts.frames_skipped += len(frames)
+        span = {"from_ms": end_ms(frames.start - 1), "to_ms": end_ms(frames.stop - 1), "frames": len(frames)}
+        log.warning("frames older than rate.catch_up_max_s are skipped", extra=span)
 
 
 def _without_what_lies_beyond(state: Checkpoint, ends_at_seq: int) -> Checkpoint:
