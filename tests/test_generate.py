@@ -494,7 +494,8 @@ def test_what_a_lost_host_owes_is_made_from_its_account(endpoint: Endpoint, tmp_
 
     # The daemon, started again, delivers the same bytes.
     endpoint.post("/_local/faults", {"outage": False})
-    assert tickerd("run", "--seconds", "2", *given).returncode == 0
+    patient = daemon(endpoint, tmp_path / "state")
+    assert tickerd("run", "--seconds", "2", *patient).returncode == 0
     delivered = {(record["source"], record["seq"]): record for record in map(json.loads, endpoint.stored())}
     assert all(delivered[record["source"], record["seq"]] == record for record in made)
     nothing = tickerd("generate", "--account", str(account), "--owed", *given)
