@@ -5,6 +5,7 @@ found again, and killed at the end whatever became of its parents. Nothing here 
 """
 
 import contextlib
+import ctypes
 import http.client
 import json
 import os
@@ -23,6 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 PATIENCE_S = 90.0  # longer than anything that is waited for takes; only what hangs comes this far
 POLL_S = 0.05
 MARK = "LAB_MARK"
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+LIBC = ctypes.CDLL(None)
 
 Counters = dict[str, float]
 Json = dict[str, Any]
@@ -63,6 +66,11 @@ def _request(
         connection.close()
 
 
+def dies_with_the_tests() -> None:
+    """Have this process killed when the tests are, which then cannot clean up."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Process:
     """A `tickerd` command that runs; its standard error goes to a file."""
 
@@ -80,6 +88,7 @@ class Process:
                 stderr=stderr,
                 text=True,
                 start_new_session=True,  # a signal meant for one process reaches that one alone
+                preexec_fn=dies_with_the_tests,  # noqa: PLW1509 - nothing else runs while one is started
             )
 
     @property

@@ -161,7 +161,7 @@ def test_draining_ends_by_itself_when_the_stream_takes_nothing(host: Host, strea
     assert all(source["owed"] for source in host.account()["sources"])
 
 
-@pytest.mark.parametrize("records", [1, 1000])
+@pytest.mark.parametrize("records", [pytest.param(1, marks=pytest.mark.slow), 1000])
 def test_records_ends_after_the_first_whole_frame_that_reaches_them(
     host: Host, stream: Stream, records: int
 ) -> None:
