@@ -269,7 +269,7 @@ def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
 
 
 def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> None:
-    source = lab.source(at(NOW_FRAME + 50, begun_below=NOW_FRAME + 70), rates_at=None)
+    source = lab.source(at(NOW_FRAME - 70, begun_below=NOW_FRAME - 50), rates_at=None)
 
     async def to_the_end() -> list[Part]:
         parts = [part async for part in source.parts()]
@@ -279,7 +279,7 @@ def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> N
         return parts
 
     parts = asyncio.run(to_the_end())
-    assert [part.frame for part in parts] == list(range(NOW_FRAME + 50, NOW_FRAME + 70))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 70, NOW_FRAME - 50))
     last = checkpoint.read(lab.path)
     assert last.retired
     assert not last.owes

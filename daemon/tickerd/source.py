@@ -28,6 +28,7 @@ from tickerd.schedule import (
 FRAME_S = 1 / FRAMES_PER_SECOND
 SKIP_PAUSE_S = 10.0
 SAVE_PAUSE_S = 1.0
+RESERVED_MAX_S = 10.0  # no reservation reaches further ahead
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,9 @@ class Source:
         progress = self.progress
         if self._rates_at is None:
             progress.pass_quiet()
+            ahead_s = (due_at_ns(progress.next_frame) - self.clock.now_ns()) / 1e9
+            if 0 < ahead_s < RESERVED_MAX_S:  # frames further ahead were begun before the clock was set back
+                await self._sleep(ahead_s)
             return progress.next_frame < progress.begun_below and not self._stop.is_set()
         if self._ends_at_seq is not None and progress.timeline.seq(progress.next_frame) >= self._ends_at_seq:
             return False

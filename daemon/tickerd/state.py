@@ -1,6 +1,7 @@
 """The state directory: who may use it (`lock`), which run it holds (`identity.json`), what a run came to
 (`account.json`). The checkpoints in it are checkpoint.py's."""
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -120,7 +121,8 @@ class StateDirectory:
                 continue  # not ours to look at, or gone
             if held:
                 log.warning("killing a worker that hangs without a supervisor", extra={"pid": process.name})
-                os.kill(int(process.name), signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def identity(self) -> Identity | None:
         """The identity of the last run, or None in a fresh directory; StateError when it is damaged."""
@@ -139,7 +141,10 @@ class StateDirectory:
 
 def _started(pid: int) -> str:
     """When a process started, in clock ticks since the boot: tells it from a later one with its pid."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        raise ProcessLookupError(f"process {pid} has ended, though nobody has asked how")
+    return fields[19]
 
 
 class Owed(msgspec.Struct):

@@ -15,6 +15,7 @@ from tickerd.observe.counters import Problem, Report
 PROBE_PERMANENT_S = 10.0
 PROBE_UNREACHABLE_FIRST_S, PROBE_UNREACHABLE_MAX_S = 0.25, 5.0
 TURN_POLL_S = 0.5
+MESSAGE_CHARACTERS_MAX = 1000  # of a cause in the report, whose room is bounded
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,9 @@ class Gate:
         self.refusals += 1
         if self.cause is None or self.cause.code != cause.code:
             log.error("the stream takes no records: %s", cause.message, extra={"error_code": cause.code})
-            self._report.problems = [Problem(cause.code, cause.message, time.time(), 0)]
+            self._report.problems = [
+                Problem(cause.code[:100], cause.message[:MESSAGE_CHARACTERS_MAX], time.time(), 0)
+            ]
             self._probes = 0
         self.cause = cause
         self._report.problems[0].count += 1
