@@ -53,7 +53,17 @@ def test_an_answer_of_the_wrong_length_fails_the_whole_call(answers: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"[]", b"<html>", b'{"Records":null}', b'{"FailedRecordCount":0}', b"\xff"]
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"<html>",
+        b'{"Records":null}',
+        b'{"FailedRecordCount":0}',
+        b"\xff",
+        b'{"Records":[{"ErrorCode":"\xff"}]}',
+    ],
 )
 def test_an_answer_that_is_none_fails_the_whole_call(body: bytes) -> None:
     assert settle(3, Reply(200, body)).unacknowledged is None
@@ -88,6 +98,9 @@ def test_an_entry_with_neither_number_nor_error_is_not_acknowledged() -> None:
         (error(403, "InvalidSignatureException"), Fate.HOLD, True),
         (error(418, "NeverHeardOf"), Fate.HOLD, True),
         (Reply(404, b"not json"), Fate.HOLD, True),
+        (Reply(400, b'{"__type":"LimitExceededException","message":null}'), Fate.RETRY, None),
+        (Reply(400, b'{"__type":"LimitExceededException","Message":null}'), Fate.RETRY, None),
+        (Reply(403, b'{"__type":"\xff"}'), Fate.HOLD, True),
         (Reply(0, b"NoCredentials: none found"), Fate.HOLD, True),
     ],
 )

@@ -39,10 +39,11 @@ class _Answer(msgspec.Struct, gc=False):
 
 class _Error(msgspec.Struct):
     type: str = msgspec.field(name="__type", default="Unknown")
-    message: str = ""
-    Message: str = ""
+    message: str | None = ""
+    Message: str | None = ""
 
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 _answer_decoder = msgspec.json.Decoder(_Answer)
 _error_decoder = msgspec.json.Decoder(_Error)
 
@@ -58,10 +59,10 @@ def settle(entries: int, reply: Reply) -> Outcome:
         return Outcome(Fate.HOLD, None, {code: entries}, Cause(code, detail or code, True))
     try:
         error = _error_decoder.decode(reply.body)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         error = _Error(f"HTTP{reply.status}", reply.body[:200].decode(errors="replace"))
     code = error.type.rpartition("#")[2]
-    cause = service_cause(code, error.message or error.Message, reply.status)
+    cause = service_cause(code, error.message or error.Message or "", reply.status)
     if code in EXPIRED:
         return Outcome(Fate.RENEW, None, {code: entries}, cause)
     if is_retryable(code, reply.status):
@@ -76,7 +77,7 @@ def _settle_answer(entries: int, body: bytes) -> Outcome:
         return Outcome(Fate.DONE, [], {})
     try:
         answers = _answer_decoder.decode(body).Records
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         answers = []
     if len(answers) != entries:
         cause = Cause("ReplyLength", f"{len(answers)} answers to {entries} entries: is this Kinesis?", False)
