@@ -86,7 +86,8 @@ def test_an_entry_with_neither_number_nor_error_is_not_acknowledged() -> None:
         (error(400, "KMSThrottlingException"), Fate.RETRY, None),
         (error(500, "InternalFailure"), Fate.RETRY, False),
         (error(503, "ServiceUnavailable"), Fate.RETRY, False),
-        (Reply(502, b"<html>bad gateway</html>"), Fate.RETRY, False),
+        (Reply(502, b"<html>\r\n<body>bad gateway</body>\r\n</html>"), Fate.RETRY, False),
+        (error(500, "Long" * 10_000, "long\n" * 100_000), Fate.RETRY, False),
         (Reply(0, b"ConnectionError: reset"), Fate.RETRY, False),
         (Reply(0, b"Timeout"), Fate.RETRY, False),
         (error(400, "ExpiredTokenException"), Fate.RENEW, True),
@@ -110,6 +111,7 @@ def test_whole_calls_are_told_apart(reply: Reply, fate: Fate, permanent: bool | 
     assert (outcome.cause.permanent if outcome.cause else None) is permanent
     if outcome.cause:
         assert "\n" not in outcome.cause.message
+        assert len(outcome.cause.code) + len(outcome.cause.message) < 2000  # it has to fit a report
 
 
 @given(st.integers(100, 599), st.binary(max_size=200), st.integers(1, 500))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause, unreachable
+from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause
 
 EXPIRED = {"ExpiredTokenException", "ExpiredToken"}
 
@@ -55,7 +55,7 @@ def settle(entries: int, reply: Reply) -> Outcome:
     if reply.status == 0:
         code, _, detail = reply.body.decode(errors="replace").partition(": ")
         if code in {"ConnectionError", "Timeout"}:
-            return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, unreachable(detail or code), False))
+            return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, detail or code, False))
         return Outcome(Fate.HOLD, None, {code: entries}, Cause(code, detail or code, True))
     try:
         error = _error_decoder.decode(reply.body)
