@@ -16,6 +16,7 @@ from tickerd.batch import Batch
 from tickerd.checkpoint import Progress
 from tickerd.encoding import encoder
 from tickerd.kinesis import gate as gates
+from tickerd.kinesis.client import Cause
 from tickerd.kinesis.delivery import Delivery
 from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.stream import KinesisStream
@@ -283,7 +284,7 @@ def test_a_missing_stream_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_only_the_worker_whose_turn_it_is_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 0.05)
-    monkeypatch.setattr(gates, "TURN_POLL_S", 0.05)
+    monkeypatch.setattr(gates, "POLL_S", 0.05)
     turn = False
 
     async def story() -> None:
@@ -298,6 +299,25 @@ def test_only_the_worker_whose_turn_it_is_probes(monkeypatch: pytest.MonkeyPatch
             assert made.gate.refusals == refusals
             turn = True
             await eventually(lambda: made.gate.refusals > refusals)
+
+    asyncio.run(story())
+
+
+def test_a_call_that_waits_to_probe_goes_as_soon_as_another_has_opened_the_gate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 3600)
+    monkeypatch.setattr(gates, "POLL_S", 0.05)
+
+    async def story() -> None:
+        gate = Gate(Report(), lambda: True)
+        gate.close(Cause("AccessDeniedException", "not yet", permanent=True), probed=False)
+        waiting = [asyncio.create_task(gate.passage()) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        assert not any(each.done() for each in waiting)
+        gate.open()  # by a call that had been on its way
+        async with asyncio.timeout(60):
+            assert [await each for each in waiting] == [False] * 3
 
     asyncio.run(story())
 

@@ -53,7 +53,17 @@ def test_an_answer_of_the_wrong_length_fails_the_whole_call(answers: int) -> Non
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{}", b"[]", b"<html>", b'{"Records":null}', b'{"FailedRecordCount":0}', b"\xff"]
+    "body",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"<html>",
+        b'{"Records":null}',
+        b'{"FailedRecordCount":0}',
+        b"\xff",
+        b'{"Records":[{"ErrorCode":"\xff"}]}',
+    ],
 )
 def test_an_answer_that_is_none_fails_the_whole_call(body: bytes) -> None:
     assert settle(3, Reply(200, body)).unacknowledged is None
@@ -76,7 +86,8 @@ def test_an_entry_with_neither_number_nor_error_is_not_acknowledged() -> None:
         (error(400, "KMSThrottlingException"), Fate.RETRY, None),
         (error(500, "InternalFailure"), Fate.RETRY, False),
         (error(503, "ServiceUnavailable"), Fate.RETRY, False),
-        (Reply(502, b"<html>bad gateway</html>"), Fate.RETRY, False),
+        (Reply(502, b"<html>\r\n<body>bad gateway</body>\r\n</html>"), Fate.RETRY, False),
+        (error(500, "Long" * 10_000, "long\n" * 100_000), Fate.RETRY, False),
         (Reply(0, b"ConnectionError: reset"), Fate.RETRY, False),
         (Reply(0, b"Timeout"), Fate.RETRY, False),
         (error(400, "ExpiredTokenException"), Fate.RENEW, True),
@@ -88,6 +99,9 @@ def test_an_entry_with_neither_number_nor_error_is_not_acknowledged() -> None:
         (error(403, "InvalidSignatureException"), Fate.HOLD, True),
         (error(418, "NeverHeardOf"), Fate.HOLD, True),
         (Reply(404, b"not json"), Fate.HOLD, True),
+        (Reply(400, b'{"__type":"LimitExceededException","message":null}'), Fate.RETRY, None),
+        (Reply(400, b'{"__type":"LimitExceededException","Message":null}'), Fate.RETRY, None),
+        (Reply(403, b'{"__type":"\xff"}'), Fate.HOLD, True),
         (Reply(0, b"NoCredentials: none found"), Fate.HOLD, True),
     ],
 )
@@ -97,6 +111,7 @@ def test_whole_calls_are_told_apart(reply: Reply, fate: Fate, permanent: bool | 
     assert (outcome.cause.permanent if outcome.cause else None) is permanent
     if outcome.cause:
         assert "\n" not in outcome.cause.message
+        assert len(outcome.cause.code) + len(outcome.cause.message) < 2000  # it has to fit a report
 
 
 @given(st.integers(100, 599), st.binary(max_size=200), st.integers(1, 500))

@@ -32,6 +32,7 @@ from tickerd.settings import Kinesis
 
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
+CODE_CHARACTERS_MAX, MESSAGE_CHARACTERS_MAX = 100, 1000  # of what a server says; it is shown on one line
 NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
 
 
@@ -66,7 +67,7 @@ class StreamInfo(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer to PutRecords; status 0 and the reason as `body` when there was none."""
+    """An answer to PutRecords; status 0 and `code: line for people` as the body when there was none."""
 
     status: int
     body: bytes
@@ -195,9 +196,9 @@ class KinesisClient:
             async with self._http.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
                 return Reply(answer.status, await answer.read())
         except TimeoutError:
-            return Reply(0, b"Timeout")
+            return Reply(0, f"Timeout: {unreachable('no answer in time')}".encode())
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return Reply(0, f"ConnectionError: {error}".encode())
+            return Reply(0, f"ConnectionError: {unreachable(str(error))}".encode())
         except (BotoCoreError, ClientError) as error:
             cause = cause_of(error)
             return Reply(0, f"{cause.code}: {cause.message}".encode())
@@ -218,20 +219,25 @@ def cause_of(error: Exception) -> Cause:
         case EndpointConnectionError() | HTTPClientError():
             return Cause("ConnectionError", unreachable(str(error)), False)
         case BotoCoreError():
-            return Cause(type(error).__name__, f"{error}", True)
+            return Cause(type(error).__name__, one_line(str(error)), True)
         case _:  # a shard map with holes, an endpoint that is no URL
-            return Cause(type(error).__name__, f"{error}", False)
+            return Cause(type(error).__name__, one_line(str(error)), False)
 
 
 def unreachable(detail: str) -> str:
     """The line for an endpoint that does not answer."""
-    return (
-        f"the endpoint does not answer ({detail}): see kinesis.endpoint_url, kinesis.region and the network"
-    )
+    see = "see kinesis.endpoint_url, kinesis.region and the network"
+    return f"the endpoint does not answer ({one_line(detail)}): {see}"
+
+
+def one_line(text: str) -> str:
+    """What others wrote, without its line ends, and not all of it."""
+    return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]
 
 
 REMEDIES = {
     "ResourceNotFoundException": "create the stream, or correct kinesis.stream or kinesis.region",
+    "AccessDenied": "allow sts:AssumeRole on kinesis.role_arn, and let the role trust these credentials",
     "AccessDeniedException": "allow kinesis:PutRecords, ListShards and DescribeStreamSummary on the stream",
     "UnrecognizedClientException": "the credentials are not valid in this region",
     "InvalidSignatureException": "check the credentials and this host's clock",
@@ -244,7 +250,8 @@ def service_cause(code: str, message: str, status: int) -> Cause:
     remedy = REMEDIES.get(code, "")
     if code.startswith("KMS"):
         remedy = "allow kms:GenerateDataKey on the stream's key, and see that it is enabled"
-    line = f"{code}: {message}" + (f"; {remedy}" if remedy else "")
+    code = one_line(code)[:CODE_CHARACTERS_MAX]
+    line = f"{code}: {one_line(message)}" + (f"; {remedy}" if remedy else "")
     return Cause(code, line, permanent=not is_retryable(code, status))
 
 

@@ -14,7 +14,7 @@ from tickerd.observe.counters import Problem, Report
 
 PROBE_PERMANENT_S = 10.0
 PROBE_UNREACHABLE_FIRST_S, PROBE_UNREACHABLE_MAX_S = 0.25, 5.0
-TURN_POLL_S = 0.5
+POLL_S = 0.5
 MESSAGE_CHARACTERS_MAX = 1000  # of a cause in the report, whose room is bounded
 
 log = logging.getLogger(__name__)
@@ -47,8 +47,8 @@ class Gate:
                 await self._opened.wait()
             else:
                 self._probing = True
-                await self._until_probe(self.cause)
-                return True
+                if await self._until_probe(self.cause):
+                    return True
         return False
 
     def close(self, cause: Cause, *, probed: bool) -> None:
@@ -80,7 +80,8 @@ class Gate:
         self._opened.set()
         self._opened = asyncio.Event()
 
-    async def _until_probe(self, cause: Cause) -> None:
+    async def _until_probe(self, cause: Cause) -> bool:
+        """Wait until a probe is due; False when a call that was still on its way has opened the gate."""
         pause_s = PROBE_PERMANENT_S
         if not cause.permanent:
             pause_s = min(PROBE_UNREACHABLE_FIRST_S * 2**self._probes, PROBE_UNREACHABLE_MAX_S)
@@ -88,8 +89,11 @@ class Gate:
         due = time.monotonic() + pause_s
         while (left := due - time.monotonic()) > 0 or not self._may_probe():
             try:
-                await asyncio.wait_for(self._hurry.wait(), left if left > 0 else TURN_POLL_S)
+                await asyncio.wait_for(self._hurry.wait(), min(left, POLL_S) if left > 0 else POLL_S)
             except TimeoutError:
+                if self.cause is None:
+                    return False
                 continue
             self._hurry.clear()
-            return
+            break
+        return True

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause, unreachable
+from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause
 
 EXPIRED = {"ExpiredTokenException", "ExpiredToken"}
 
@@ -39,10 +39,11 @@ class _Answer(msgspec.Struct, gc=False):
 
 class _Error(msgspec.Struct):
     type: str = msgspec.field(name="__type", default="Unknown")
-    message: str = ""
-    Message: str = ""
+    message: str | None = ""
+    Message: str | None = ""
 
 
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
 _answer_decoder = msgspec.json.Decoder(_Answer)
 _error_decoder = msgspec.json.Decoder(_Error)
 
@@ -54,14 +55,14 @@ def settle(entries: int, reply: Reply) -> Outcome:
     if reply.status == 0:
         code, _, detail = reply.body.decode(errors="replace").partition(": ")
         if code in {"ConnectionError", "Timeout"}:
-            return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, unreachable(detail or code), False))
+            return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, detail or code, False))
         return Outcome(Fate.HOLD, None, {code: entries}, Cause(code, detail or code, True))
     try:
         error = _error_decoder.decode(reply.body)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         error = _Error(f"HTTP{reply.status}", reply.body[:200].decode(errors="replace"))
     code = error.type.rpartition("#")[2]
-    cause = service_cause(code, error.message or error.Message, reply.status)
+    cause = service_cause(code, error.message or error.Message or "", reply.status)
     if code in EXPIRED:
         return Outcome(Fate.RENEW, None, {code: entries}, cause)
     if is_retryable(code, reply.status):
@@ -76,7 +77,7 @@ def _settle_answer(entries: int, body: bytes) -> Outcome:
         return Outcome(Fate.DONE, [], {})
     try:
         answers = _answer_decoder.decode(body).Records
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         answers = []
     if len(answers) != entries:
         cause = Cause("ReplyLength", f"{len(answers)} answers to {entries} entries: is this Kinesis?", False)
