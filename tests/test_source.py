@@ -211,6 +211,14 @@ def test_frames_older_than_the_maximum_are_skipped_up_to_half_of_it(lab: Lab) ->
     assert lab.report.counts.frames_skipped == NOW_FRAME - 5 * FRAMES_PER_SECOND - old
 
 
+def test_frames_of_a_rate_of_0_are_skipped_too(lab: Lab) -> None:
+    none = Rates(0, 0, 0)
+    old = NOW_FRAME - 1000 * FRAMES_PER_SECOND
+    source = lab.source(at(old, rates=none), rates_at=lambda _frame: none, catch_up_max_s=10.0)
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 80, NOW_FRAME))
+
+
 def test_frames_just_young_enough_are_not_skipped(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME - 10 * FRAMES_PER_SECOND), catch_up_max_s=10.0)
     assert len(asyncio.run(taken(source))) == 10 * FRAMES_PER_SECOND

@@ -175,7 +175,7 @@ class Source:
                 progress.timeline.segments = durable  # the next plan may be another one
                 return False
             if skipped:
-                self._tell_skipped(skipped)
+                self._pass_over(skipped)
             return True
 
     async def finish(self) -> bool:
@@ -225,7 +225,8 @@ class Source:
             timeline.append(frame, rates_at(frame), self._digest)
         return bound
 
-    def _tell_skipped(self, frames: range) -> None:
+    def _pass_over(self, frames: range) -> None:
+        self.progress.next_frame = frames.stop
         self._skipped_s = time.monotonic()
         self._report.counts.frames_skipped += len(frames)
         span = {"from_ms": end_ms(frames.start - 1), "to_ms": end_ms(frames.stop - 1), "frames": len(frames)}
