@@ -12,7 +12,7 @@ demo: $(VENV)/installed  ## the main job on this machine: a local stream, the da
 test: $(VENV)/installed $(VENV)/dev  ## the tests of every day, a few minutes on two cores
 	$(BIN)/pytest -n 4 --dist loadfile -m "not slow" $(PYTEST)
 
-test-all: test  ## all tests: also the slow ones with real processes under load, one at a time
+test-all: $(if $(PYTEST_FIRST),$(VENV)/installed $(VENV)/dev,test)  ## all tests: also the slow ones with real processes under load
 	$(BIN)/pytest -m slow $(PYTEST)
 
 check: $(VENV)/installed $(VENV)/dev  ## formatting, lint, types
