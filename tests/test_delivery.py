@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from test_checkpoint import state
 from tickerd.batch import Batch
 from tickerd.checkpoint import Progress
 from tickerd.encoding import encoder
+from tickerd.kinesis import delivery as deliveries
 from tickerd.kinesis import gate as gates
 from tickerd.kinesis.client import Cause
 from tickerd.kinesis.delivery import Delivery
@@ -108,6 +110,12 @@ async def eventually(condition: Callable[[], bool], seconds: float = 60) -> None
             await asyncio.sleep(0.01)
 
 
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of many tries need not wait long between them."""
+    monkeypatch.setattr(deliveries, "RETRY_MAX_S", 0.1)
+
+
 def test_everything_arrives_and_is_counted_as_it_arrived() -> None:
     async def story() -> None:
         async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
@@ -125,6 +133,7 @@ def test_everything_arrives_and_is_counted_as_it_arrived() -> None:
     asyncio.run(story())
 
 
+@pytest.mark.usefixtures("quick_retries")
 @pytest.mark.parametrize(
     "faults", [Faults(throttled=0.3), Faults(error=0.3), Faults(lost_ack=0.3), Faults(0.1, 0.1, 0.1)]
 )
@@ -144,6 +153,7 @@ def test_faults_delay_but_lose_nothing(faults: Faults) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.usefixtures("quick_retries")
 def test_only_throttled_entries_are_sent_again() -> None:
     async def story() -> None:
         async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
@@ -403,6 +413,80 @@ def test_expired_credentials_are_renewed_once_and_the_call_goes_again() -> None:
     asyncio.run(story())
 
 
+class Key:
+    """An access key in the file that the credentials are read from, and a service that knows one of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        self._file = directory / "credentials"
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(self._file))
+        self.refused = 0
+        self.write("AKIAOLD")
+
+    def write(self, key: str) -> None:
+        self._file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n")
+
+    async def put(self, request: web.Request, body: dict[str, Any], code: str) -> web.StreamResponse:
+        if "AKIAOLD" in request.headers["Authorization"]:
+            self.refused += 1
+            return web.json_response({"__type": code, "message": "no"}, status=400)
+        return web.json_response(acknowledged(len(body["Records"])))
+
+
+def test_calls_that_all_meet_expired_credentials_hold_nothing_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 3600)
+    key = Key(monkeypatch, tmp_path)
+    delays_s = iter(number * 0.02 for number in range(100))
+
+    async def put(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        answer = await key.put(request, body, "ExpiredTokenException")
+        await asyncio.sleep(next(delays_s))  # so that some are answered long after the others were renewed
+        return answer
+
+    async def story() -> None:
+        async with service(put) as url, lab(url, shard_limits=False) as made:
+            sending = asyncio.create_task(made.send(10_000))
+            await eventually(lambda: key.refused >= 10)
+            key.write("AKIANEW")
+            await sending
+            async with asyncio.timeout(60):
+                await made.delivery.drain()
+            assert made.acked == 10_000
+            assert made.gate.refusals == 0
+            assert key.refused == 20  # each call once
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
+def test_credentials_that_somebody_mends_are_found_without_a_restart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
+) -> None:
+    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 0.3)
+    monkeypatch.setattr(gates, "PROBE_UNREACHABLE_MAX_S", 0.3)
+    monkeypatch.setattr(deliveries, "RENEW_PAUSE_S", 0.2)
+    key = Key(monkeypatch, tmp_path)
+
+    async def story() -> None:
+        async with service(lambda request, body: key.put(request, body, code)) as url:
+            async with lab(url, shard_limits=False) as made:
+                await made.send(1000)
+                await eventually(lambda: bool(made.report.problems))
+                assert made.report.problems[0].code == code
+                await asyncio.sleep(1)
+                assert key.refused < 4 + 1 / 0.25 + 1  # both calls twice, then one probe at a time
+                key.write("AKIANEW")
+                async with asyncio.timeout(60):
+                    await made.delivery.drain()
+                assert made.acked == 1000
+                assert made.report.problems == []
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("short", [True, False])
 def test_an_answer_of_the_wrong_length_acknowledges_nothing(*, short: bool) -> None:
     calls = 0
@@ -445,6 +529,35 @@ def test_chunked_answers_and_closed_connections_are_survived() -> None:
             await made.send(10_000)
             await made.delivery.drain()
             assert made.acked == 10_000
+
+    asyncio.run(story())
+
+
+def test_a_calls_duration_leaves_out_its_wait_for_the_shards() -> None:
+    async def story() -> None:
+        async with local(shards=1) as (_, url), lab(url) as made:
+            await made.send(2000)  # four calls, which keep one shard busy for two seconds
+            await made.delivery.drain()
+            duration = made.report.counts.put_request_duration_s
+            assert sum(duration.counts) == 4
+            assert duration.sum < 2  # with the waits it was 0 + 0.5 + 1 + 1.5
+
+    asyncio.run(story())
+
+
+def test_an_error_of_ours_is_told_though_the_stream_takes_nothing() -> None:
+    async def story() -> None:
+        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
+            made.gate._may_probe = lambda: False
+            endpoint.faults = Faults(latency_ms=300)
+            await made.send(RECORDS_PER_FRAME)
+            await eventually(lambda: stored(endpoint) > 0)  # it is on its way
+            made.gate.close(Cause("AccessDeniedException", "no", permanent=True), probed=False)
+            await made.send(RECORDS_PER_FRAME)
+            made.progress._open.clear()  # as if a frame had been acknowledged twice
+            async with asyncio.timeout(60):
+                with pytest.raises(KeyError):
+                    await made.delivery.drain()
 
     asyncio.run(story())
 

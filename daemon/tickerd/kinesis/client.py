@@ -83,34 +83,41 @@ class KinesisClient:
         self._http: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Find credentials, region and endpoint; StreamError when one of them is missing."""
-        await self.close()
+        """Find credentials, region and endpoint; StreamError when one of them is missing.
+
+        Again: find them anew. What there was serves until then, and calls on their way are not disturbed.
+        """
+        settings = self._settings
         try:
-            settings = self._settings
-            self._session, self._region = await open_session(
-                settings.region, settings.endpoint_url, settings.role_arn
-            )
-            if await self._session.get_credentials() is None:
+            session, region = await open_session(settings.region, settings.endpoint_url, settings.role_arn)
+            if await session.get_credentials() is None:
                 raise NoCredentialsError
             config = AioConfig(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=ANSWER_TIMEOUT_S,
                 retries={"total_max_attempts": 2, "mode": "standard"},
             )
-            self._client = await self._session.create_client(
-                "kinesis",
-                region_name=self._region,
-                endpoint_url=self._settings.endpoint_url or None,
-                config=config,
+            endpoint_url = settings.endpoint_url or None
+            client = await session.create_client(
+                "kinesis", region_name=region, endpoint_url=endpoint_url, config=config
             ).__aenter__()
-        except (BotoCoreError, ValueError) as error:
+            before, self._client = self._client, client
+            if before is not None:
+                await before.__aexit__(None, None, None)
+            self._session, self._region = session, region
+            self._url = client.meta.endpoint_url.rstrip("/") + "/"
+            if self._http is None:
+                self._http = self._connections_to(self._url)
+        except (BotoCoreError, OSError, ValueError) as error:
             raise StreamError(cause_of(error)) from error
-        self._url = self._client.meta.endpoint_url.rstrip("/") + "/"
-        secure = self._url.startswith("https:")
+
+    def _connections_to(self, url: str) -> aiohttp.ClientSession:
+        """The connections of the hot call; OSError when the certificates to check it by cannot be read."""
         certificates = self._session.get_config_variable("ca_bundle")
+        secure = url.startswith("https:")
         context = ssl.create_default_context(cafile=certificates) if secure else False
-        self._proxy = get_environ_proxies(self._url).get(urlsplit(self._url).scheme)
-        self._http = aiohttp.ClientSession(
+        self._proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
+        return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
@@ -124,10 +131,6 @@ class KinesisClient:
         if self._http is not None:
             await self._http.close()
             self._http = None
-
-    async def renew_credentials(self) -> None:
-        """Throw the credentials away and find new ones: what an ExpiredToken error asks for."""
-        await self.open()
 
     async def describe(self) -> StreamInfo:
         """The stream and its open shards; StreamError when it cannot be had."""
@@ -220,7 +223,7 @@ def cause_of(error: Exception) -> Cause:
             return Cause("ConnectionError", unreachable(str(error)), False)
         case BotoCoreError():
             return Cause(type(error).__name__, one_line(str(error)), True)
-        case _:  # a shard map with holes, an endpoint that is no URL
+        case _:  # a shard map with holes, an endpoint that is no URL, a file that cannot be read
             return Cause(type(error).__name__, one_line(str(error)), False)
 
 

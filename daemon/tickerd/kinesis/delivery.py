@@ -46,8 +46,10 @@ class Delivery:
     async def submit(self, call: Call) -> None:
         """Send the call in the background, as soon as there is room for it."""
         size = len(call.body)
-        while self._tasks and (
-            len(self._tasks) >= self._calls_max or self._backlog_bytes + size > self._backlog_bytes_max
+        while (
+            self._bug is None
+            and self._tasks
+            and (len(self._tasks) >= self._calls_max or self._backlog_bytes + size > self._backlog_bytes_max)
         ):
             self._room.clear()
             await self._room.wait()
@@ -61,7 +63,7 @@ class Delivery:
 
     async def drain(self) -> None:
         """Wait until everything is acknowledged."""
-        while self._tasks:
+        while self._bug is None and self._tasks:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         if self._bug is not None:
             raise self._bug
@@ -86,12 +88,13 @@ class Delivery:
         left: Call | None = call
         while left is not None:
             probing = await self._gate.passage()
-            began = time.monotonic()
+            await self._stream.turn(left)
+            began_s = time.monotonic()
             reply = await self._stream.send(left)
             outcome = settle(len(left), reply)
-            self._count(left, outcome, time.monotonic() - began)
+            self._count(left, outcome, time.monotonic() - began_s)
             left = self._acknowledge(left, outcome)
-            await self._react(outcome, probing=probing)
+            await self._react(outcome, began_s, probing=probing)
             if left is not None:
                 self._counts.record_retries += len(left)
                 if self._gate.cause is None:
@@ -139,22 +142,32 @@ class Delivery:
             label = error_label(code)
             counts.put_errors[label] = counts.put_errors.get(label, 0) + entries
 
-    async def _react(self, outcome: Outcome, *, probing: bool) -> None:
-        """What the answer means for the calls that come after this one."""
+    async def _react(self, outcome: Outcome, began_s: float, *, probing: bool) -> None:
+        """What the answer means for the calls that come after this one, which was sent at `began_s`."""
         answered = outcome.unacknowledged is not None or outcome.cause is None
         self._failures = 0 if answered else self._failures + 1
         match outcome:
             case Outcome() if answered:
                 self._gate.open()
-            case Outcome(fate=Fate.RENEW) if time.monotonic() - self._renewed_s > RENEW_PAUSE_S:
-                self._renewed_s = time.monotonic()
-                try:
-                    await self._stream.renew_credentials()
-                except StreamError as error:
-                    self._gate.close(error.cause, probed=probing)
-                else:
-                    self._gate.open()
+            case Outcome(fate=Fate.RENEW, cause=Cause() as cause):
+                await self._renew(cause, began_s, probing=probing)
             case Outcome(fate=Fate.RETRY) if not probing and self._failures < UNREACHABLE_AFTER_FAILURES:
                 pass  # it may well be this call alone
             case Outcome(cause=Cause() as cause):
                 self._gate.close(cause, probed=probing)
+
+    async def _renew(self, cause: Cause, began_s: float, *, probing: bool) -> None:
+        """Find new credentials and try them: at once, or as the next probe, soon."""
+        if not probing and began_s < self._renewed_s:
+            return  # it was signed with the ones from before
+        if time.monotonic() - self._renewed_s > RENEW_PAUSE_S:
+            try:
+                await self._stream.renew_credentials()
+            except StreamError as error:
+                cause = error.cause
+            else:
+                self._renewed_s = time.monotonic()
+                if not probing:
+                    return
+                cause = cause._replace(permanent=False)
+        self._gate.close(cause, probed=probing)

@@ -7,7 +7,12 @@ import msgspec
 
 from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause
 
-EXPIRED = {"ExpiredTokenException", "ExpiredToken"}
+REFUSED_CREDENTIALS = {
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+}
 
 
 class Fate(Enum):
@@ -63,7 +68,7 @@ def settle(entries: int, reply: Reply) -> Outcome:
         error = _Error(f"HTTP{reply.status}", reply.body[:200].decode(errors="replace"))
     code = error.type.rpartition("#")[2]
     cause = service_cause(code, error.message or error.Message or "", reply.status)
-    if code in EXPIRED:
+    if code in REFUSED_CREDENTIALS:
         return Outcome(Fate.RENEW, None, {code: entries}, cause)
     if is_retryable(code, reply.status):
         return Outcome(Fate.RETRY, None, {code: entries}, cause if reply.status >= 500 else None)

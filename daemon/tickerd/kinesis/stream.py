@@ -96,14 +96,17 @@ class KinesisStream:
         """A call of these entries of an earlier one."""
         return self._packer.build(call.pick(entries))
 
-    async def send(self, call: Call) -> Reply:
-        """Send the call when its shards can take it, and return the answer, whatever it is."""
+    async def turn(self, call: Call) -> None:
+        """Wait until the call's shards can take it."""
         limiter = call.route.limiter
         if limiter is not None:
             entry_shards = call.route.key_shards[call.keys]
             wait_s = limiter.wait_s(entry_shards, call.entry_bytes, time.monotonic())
             if wait_s > 0:
                 await asyncio.sleep(wait_s)
+
+    async def send(self, call: Call) -> Reply:
+        """Send the call, and return the answer, whatever it is."""
         return await self._client.put_records(call.body)
 
     async def renew_credentials(self) -> None:
@@ -112,7 +115,7 @@ class KinesisStream:
             async with self._renewing:
                 return
         async with self._renewing:
-            await self._client.renew_credentials()
+            await self._client.open()
 
     def _route(self, info: StreamInfo) -> Route:
         share = 1 / self._workers if self._settings.shard_limits else None
