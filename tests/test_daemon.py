@@ -331,7 +331,7 @@ def test_what_a_killed_write_leaves_behind_does_no_harm(used: Host, stream: Stre
     (used.state / "checkpoint" / ".half.json.123").write_bytes(b'{"half')
     (used.state / ".identity.json.123").write_bytes(b"")
     (before,) = used.checkpoints().values()
-    assert used.run("--seconds", "0.5", **stream.settings, source__workers=1).wait() == 0
+    assert used.run("--records", "100", **stream.settings, source__workers=1).wait() == 0
     (after,) = used.checkpoints().values()
     assert after["source"] == before["source"]
     assert after["lowest_unacknowledged"] > before["lowest_unacknowledged"]
