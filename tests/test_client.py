@@ -3,16 +3,23 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiobotocore.session import get_session
+from aiohttp import web
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 import emulators
-from tickerd.kinesis.client import KinesisClient, StreamError, StreamInfo
+from tickerd.kinesis.client import KinesisClient, Reply, StreamError, StreamInfo
+from tickerd.kinesis.settle import Fate, settle
 from tickerd.settings import Kinesis
 
 
@@ -116,6 +123,237 @@ def test_a_signed_call_is_understood_by_others(moto: str) -> None:
             await client.close()
 
     assert [record["Data"] for record in asyncio.run(story())] == [b"hello"]
+
+
+Handler = Callable[[web.BaseRequest, bytes], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def server(handler: Handler) -> AsyncIterator[str]:
+    """A server on this machine that answers as the test says."""
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return await handler(request, await request.read())
+
+    runner = web.ServerRunner(web.Server(handle), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        host, port = runner.addresses[0][:2]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def replies(handler: Handler, calls: int = 1, body: bytes = b"{}") -> list[Reply]:
+    """What the client makes of the answers to so many calls, one after another."""
+    async with server(handler) as url:
+        client = KinesisClient(settings(url, region="eu-west-1"), 2)
+        await client.open()
+        try:
+            return [await client.put_records(body) for _ in range(calls)]
+        finally:
+            await client.close()
+
+
+@pytest.mark.parametrize("token", ["", "a+session/token=="])
+def test_the_signature_fits_what_arrives(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    """Signed once more by botocore from the request as the server saw it, without what the client knew."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    if token:
+        monkeypatch.setenv("AWS_SESSION_TOKEN", token)
+    checked = []
+
+    async def verify(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        fields = dict(re.findall(r"(\w+)=([^,\s]+)", request.headers["Authorization"]))
+        signed = fields["SignedHeaders"].split(";")
+        again = AWSRequest(request.method, str(request.url), data=body)
+        for name in signed:
+            again.headers[name] = request.headers[name]
+        again.context["timestamp"] = request.headers["X-Amz-Date"]
+        signer = SigV4Auth(Credentials("AKIAENVIRONMENT", "secret"), "kinesis", "eu-west-1")
+        to_sign = signer.string_to_sign(again, signer.canonical_request(again))
+        assert fields["Signature"] == signer.signature(to_sign, again)
+        assert fields["Credential"].startswith("AKIAENVIRONMENT/")
+        assert {"host", "x-amz-date", "x-amz-target", "content-type"} <= set(signed)
+        assert ("x-amz-security-token" in signed) == bool(token)
+        checked.append(body)
+        return web.Response(body=b"verified")
+
+    body = '{"Records":[{"Data":"eA==","PartitionKey":"ключ"}]}'.encode()
+    assert asyncio.run(replies(verify, 2, body)) == [Reply(200, b"verified")] * 2
+    assert checked == [body] * 2
+
+
+def test_a_slow_answer_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickerd.kinesis.client.ANSWER_TIMEOUT_S", 0.3)
+
+    async def slow(request: web.BaseRequest, _body: bytes) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        await answer.write(b"{")
+        await asyncio.sleep(5)
+        return answer
+
+    (reply,) = asyncio.run(replies(slow))
+    assert reply.status == 0
+    assert reply.body.startswith(b"Timeout: the endpoint does not answer")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", b"What?\r\n\r\n"]
+)
+def test_a_connection_that_breaks_is_one_line(sent: bytes) -> None:
+    async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        writer.close()
+        await writer.wait_closed()
+
+    async def story() -> Reply:
+        listener = await asyncio.start_server(breaks, "127.0.0.1", 0)
+        client = KinesisClient(settings(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"), 2)
+        try:
+            await client.open()
+            return await client.put_records(b"{}")
+        finally:
+            await client.close()
+            listener.close()
+            await listener.wait_closed()
+
+    reply = asyncio.run(story())
+    assert reply.status == 0
+    assert reply.body.startswith(b"ConnectionError: the endpoint does not answer (")
+    assert b"\n" not in reply.body
+
+
+def test_chunked_answers_and_closed_connections_are_whole_answers() -> None:
+    async def chunked(request: web.BaseRequest, _body: bytes) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        answer.enable_chunked_encoding()
+        answer.force_close()
+        await answer.prepare(request)
+        for piece in (b"one ", b"two ", b"three"):
+            await answer.write(piece)
+        return answer
+
+    assert asyncio.run(replies(chunked, 3)) == [Reply(200, b"one two three")] * 3
+
+
+def test_shards_come_in_pages_and_closed_ones_are_left_out() -> None:
+    """The service's pages, with an emulator's habit of ignoring the filter."""
+    arn = "arn:aws:kinesis:eu-west-1:000000000000:stream/s"
+    middle = 2**127
+    asked: list[dict[str, Any]] = []
+
+    def shard(number: int, start: int, end: int, **closed: str) -> dict[str, Any]:
+        return {
+            "ShardId": f"shardId-{number:012}",
+            "HashKeyRange": {"StartingHashKey": str(start), "EndingHashKey": str(end)},
+            "SequenceNumberRange": {"StartingSequenceNumber": "1"} | closed,
+        }
+
+    pages = {
+        None: ([shard(0, 0, 2**128 - 1, EndingSequenceNumber="2")], "second"),
+        "second": ([shard(2, middle, 2**128 - 1)], "third"),
+        "third": ([shard(1, 0, middle - 1)], None),
+    }
+
+    async def answer(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        fields = json.loads(body)
+        if request.headers["X-Amz-Target"].endswith("DescribeStreamSummary"):
+            summary = {"StreamName": "s", "StreamARN": arn, "MaxRecordSizeInKiB": 2048, "OpenShardCount": 2}
+            return web.json_response({"StreamDescriptionSummary": summary})
+        asked.append(fields)
+        shards, token = pages[fields.get("NextToken")]
+        return web.json_response({"Shards": shards} | ({"NextToken": token} if token else {}))
+
+    async def story() -> StreamInfo:
+        async with server(answer) as url:
+            return await described(settings(url, stream="s"))
+
+    info = asyncio.run(story())
+    assert [each.shard_id[-1] for each in info.shard_map.shards] == ["1", "2"]
+    assert info.entry_bytes_max == 2048 * 1024
+    first = {"StreamARN": arn, "ShardFilter": {"Type": "AT_LATEST"}}
+    assert asked == [first, {"NextToken": "second"}, {"NextToken": "third"}]
+
+
+def test_opening_again_disturbs_no_call_on_its_way() -> None:
+    arrived = asyncio.Event()
+
+    async def slow(_request: web.BaseRequest, _body: bytes) -> web.StreamResponse:
+        arrived.set()
+        await asyncio.sleep(0.5)
+        return web.Response(body=b"whole")
+
+    async def story() -> list[Reply]:
+        async with server(slow) as url:
+            client = KinesisClient(settings(url), 4)
+            await client.open()
+            try:
+                before = asyncio.create_task(client.put_records(b"{}"))
+                await arrived.wait()
+                opening = asyncio.create_task(client.open())
+                meanwhile = asyncio.create_task(client.put_records(b"{}"))
+                await opening
+                return [await before, await meanwhile]
+            finally:
+                await client.close()
+
+    assert asyncio.run(story()) == [Reply(200, b"whole")] * 2
+
+
+@pytest.mark.parametrize("setting", ["AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_PROFILE", "AWS_ACCESS_KEY_ID"])
+def test_a_wrong_configuration_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    (tmp_path / "broken").write_text("[default\nregion")
+    match setting:
+        case "AWS_PROFILE":
+            monkeypatch.setenv(setting, "nobody")
+        case "AWS_ACCESS_KEY_ID":
+            monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        case "AWS_CONFIG_FILE":
+            monkeypatch.setenv(setting, str(tmp_path / "broken"))
+        case _:
+            monkeypatch.setenv(setting, str(tmp_path / "nowhere"))
+    with pytest.raises(StreamError) as failed:
+        asyncio.run(described(settings("https://127.0.0.1:9", region="eu-west-1")))
+    message = failed.value.cause.message
+    assert "\n" not in message
+    assert setting in message or str(tmp_path) in message or "nobody" in message or "env" in message
+
+
+def test_a_role_that_may_not_be_assumed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENVIRONMENT")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    error = "<Error><Code>AccessDenied</Code><Message>not authorized: sts:AssumeRole</Message></Error>"
+
+    async def deny(_request: web.BaseRequest, _body: bytes) -> web.StreamResponse:
+        return web.Response(status=403, text=f"<ErrorResponse>{error}</ErrorResponse>")
+
+    async def story() -> Reply:
+        async with server(deny) as url:
+            monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
+            role = "arn:aws:iam::123456789012:role/tickerd"
+            client = KinesisClient(settings(url, region="eu-west-1", role_arn=role), 2)
+            await client.open()
+            try:
+                with pytest.raises(StreamError, match=r"kinesis\.role_arn") as failed:
+                    await client.describe()
+                assert failed.value.cause.permanent
+                return await client.put_records(b"{}")
+            finally:
+                await client.close()
+
+    reply = asyncio.run(story())
+    assert reply.status == 0
+    assert b"kinesis.role_arn" in reply.body
+    assert settle(3, reply).fate is Fate.HOLD
 
 
 def test_credentials_come_from_the_environment(moto: str, monkeypatch: pytest.MonkeyPatch) -> None:

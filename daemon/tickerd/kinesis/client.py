@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import (
@@ -92,6 +93,8 @@ class KinesisClient:
             session, region = await open_session(settings.region, settings.endpoint_url, settings.role_arn)
             if await session.get_credentials() is None:
                 raise NoCredentialsError
+            if self._http is None:
+                self._http = self._connections_for(session)
             config = AioConfig(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=ANSWER_TIMEOUT_S,
@@ -106,17 +109,18 @@ class KinesisClient:
                 await before.__aexit__(None, None, None)
             self._session, self._region = session, region
             self._url = client.meta.endpoint_url.rstrip("/") + "/"
-            if self._http is None:
-                self._http = self._connections_to(self._url)
+            self._proxy = get_environ_proxies(self._url).get(urlsplit(self._url).scheme)
         except (BotoCoreError, OSError, ValueError) as error:
             raise StreamError(cause_of(error)) from error
 
-    def _connections_to(self, url: str) -> aiohttp.ClientSession:
-        """The connections of the hot call; OSError when the certificates to check it by cannot be read."""
-        certificates = self._session.get_config_variable("ca_bundle")
-        secure = url.startswith("https:")
-        context = ssl.create_default_context(cafile=certificates) if secure else False
-        self._proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
+    def _connections_for(self, session: AioSession) -> aiohttp.ClientSession:
+        """The connections of the hot call; they outlive credentials. ValueError for unusable certificates."""
+        certificates = session.get_config_variable("ca_bundle")
+        try:
+            secure = not self._settings.endpoint_url.startswith("http:")
+            context = ssl.create_default_context(cafile=certificates) if secure else False
+        except OSError as error:
+            raise ValueError(f"AWS_CA_BUNDLE: {certificates} cannot be used ({error.strerror})") from error
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
             timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
