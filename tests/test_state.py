@@ -11,6 +11,7 @@ import pytest
 
 import tickerd.state
 from test_checkpoint import SOURCE, state
+from tickerd import checkpoint
 from tickerd.state import Identity, StateDirectory, StateError, host_id, new_run
 
 HOLDER = """
@@ -74,6 +75,33 @@ def test_workers_that_hang_without_a_supervisor_are_killed_after_the_wait(
         StateDirectory(tmp_path).lock()
 
 
+def test_a_supervisor_that_waits_for_the_lock_is_not_taken_for_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tickerd.state, "ORPHANS_WAIT_S", 0.3)
+    waits = 'from tickerd.state import *; StateDirectory(Path(sys.argv[1])); input(print("open", flush=True))'
+    with holder(tmp_path, 600) as (process, _):
+        command = [sys.executable, "-c", f"import sys; {waits}", str(tmp_path)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "open\n"
+            process.kill()
+            process.wait()
+            StateDirectory(tmp_path).lock()
+            other.communicate("\n")
+            assert other.returncode == 0
+
+
+def test_what_a_writer_left_that_died_is_cleared_away(tmp_path: Path) -> None:
+    directory = StateDirectory(tmp_path)
+    checkpoint.write(checkpoint.path_of(tmp_path, SOURCE), state())
+    (tmp_path / "checkpoint" / f".{SOURCE}.json.4711").write_bytes(b"half")
+    (tmp_path / ".identity.json.4711").write_bytes(b"half")
+    directory.lock()
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["checkpoint", f"{SOURCE}.json", "lock"]
+    assert checkpoint.read(checkpoint.path_of(tmp_path, SOURCE)) == state()
+
+
 def test_a_pid_that_belongs_to_another_process_by_now_does_not_hold_the_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,9 +127,10 @@ def test_an_identity_is_read_back_and_a_damaged_one_is_refused(tmp_path: Path) -
     identity = Identity("host", new_run(), "digest", "plan", 5)
     directory.save_identity(identity)
     assert directory.identity() == identity
-    (tmp_path / "identity.json").write_text("{")
-    with pytest.raises(StateError, match="move it away to begin a new run"):
-        directory.identity()
+    for damaged in (b"{", b"null", b'{"host":"\xff"}'):
+        (tmp_path / "identity.json").write_bytes(damaged)
+        with pytest.raises(StateError, match="move it away to begin a new run"):
+            directory.identity()
 
 
 def test_runs_are_eight_base32_characters_and_differ() -> None:

@@ -91,6 +91,8 @@ class StateDirectory:
             if time.monotonic() > deadline:
                 self._kill_holders()
             time.sleep(0.1)
+        for stale in [*self.path.glob(".*.json.*"), *self.path.glob("checkpoint/.*.json.*")]:
+            stale.unlink(missing_ok=True)  # of a writer that died while writing
         os.ftruncate(self.lock_fd, 0)
         os.pwrite(self.lock_fd, f"{os.getpid()} {_started(os.getpid())}\n".encode(), 0)
 
@@ -110,13 +112,20 @@ class StateDirectory:
             return None
 
     def _kill_holders(self) -> None:
-        """Kill the processes that still hold the lock's file open: workers that hang without a supervisor."""
+        """Kill the processes that still hold the lock: workers that hang without a supervisor.
+
+        Another supervisor that waits for the lock has its file open too, but does not hold it.
+        """
         lock = os.fstat(self.lock_fd)
         for process in Path("/proc").iterdir():
             if not process.name.isdigit() or int(process.name) == os.getpid():
                 continue
             try:
-                held = any(os.path.samestat(entry.stat(), lock) for entry in (process / "fd").iterdir())
+                held = any(
+                    os.path.samestat(entry.stat(), lock)
+                    and "FLOCK" in (process / "fdinfo" / entry.name).read_text()
+                    for entry in (process / "fd").iterdir()
+                )
             except OSError:
                 continue  # not ours to look at, or gone
             if held:
@@ -131,7 +140,7 @@ class StateDirectory:
             return msgspec.json.decode(path.read_bytes(), type=Identity)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.MsgspecError) as error:
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise StateError(f"{path}: cannot be read ({error}); move it away to begin a new run") from error
 
     def save_identity(self, identity: Identity) -> None:
