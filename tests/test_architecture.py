@@ -14,6 +14,7 @@ BOTH = {"worker.py", "pipeline.py", "check.py"}  # the only files that know the 
 def imports(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file}: a relative import, which the tests here would not understand"
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
@@ -47,6 +48,17 @@ def test_the_data_plane_knows_nothing_of_the_supervisor_and_the_web() -> None:
         assert not rooms_of(file) & {"supervisor", "slot", "web", "cli", "daemon", "local", "reading"}, (
             file.name
         )
+
+
+def test_only_the_settings_file_looks_at_the_environment() -> None:
+    looking = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if (isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv"})
+        or (isinstance(node, ast.alias) and node.name in {"environ", "environb", "getenv"})
+    }
+    assert looking == {"config.py"}
 
 
 def test_no_file_has_a_name_that_says_nothing() -> None:
