@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from tickerd.checkpoint import Progress
 from tickerd.encoding import encoder
 from tickerd.kinesis import delivery as deliveries
 from tickerd.kinesis import gate as gates
+from tickerd.kinesis import stream as streams
 from tickerd.kinesis.client import Cause
 from tickerd.kinesis.delivery import Delivery
 from tickerd.kinesis.gate import Gate
@@ -343,6 +345,47 @@ def test_even_keys_fill_every_shard_alike() -> None:
                 assert made.report.stream is not None
                 assert made.report.stream.ceiling_records_per_second == pytest.approx(5000)
                 assert stored(endpoint) == 5000
+
+    asyncio.run(story())
+
+
+def test_a_reshard_is_noticed_and_its_shards_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "REFRESH_S", 0.1)
+
+    async def story() -> None:
+        async with local(shards=2, shard_limits=False) as (endpoint, url):
+            async with lab(url, shard_limits=False, partition_key="even") as made:
+                await made.send(1000)
+                await made.delivery.drain()
+                scaled = {"StreamName": "market-log", "TargetShardCount": 4, "ScalingType": "UNIFORM_SCALING"}
+                await made.stream._client._client.update_shard_count(**scaled)
+                await eventually(lambda: made.report.stream is not None and made.report.stream.shards == 4)
+                await made.send(4000)
+                await made.delivery.drain()
+                assert made.acked == stored(endpoint) == 5000
+                shards = endpoint._account.streams["market-log"].open_shards
+                assert [sum(1 for _ in shard.log.read(0)) for shard in shards] == [1000] * 4
+
+    asyncio.run(story())
+
+
+def test_an_unfilled_call_waits_for_linger_ms_from_its_first_record_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: now_s))
+
+    async def story() -> None:
+        nonlocal now_s
+        async with local(shard_limits=False) as (_, url), lab(url, linger_ms=200) as made:
+            encode = encoder("json")
+            assert made.stream.pack(made.batch(), encode) == []
+            assert made.stream.lingering() == []
+            now_s += 0.15
+            assert made.stream.pack(made.batch(), encode) == []  # a younger one does not make it wait longer
+            now_s += 0.1
+            assert [len(call) for call in made.stream.lingering()] == [2 * RECORDS_PER_FRAME]
+            assert made.stream.lingering() == []
 
     asyncio.run(story())
 
