@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickerd.kinesis.limiter import ShardLimiter, ceiling_records_per_second, shares_by_shard
+from tickerd.kinesis.ceiling import ShardLimiter, ceiling_records_per_second, shares_by_shard
 from tickerd.kinesis.limits import HASH_KEY_END, SHARD_BYTES_PER_SECOND
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.shards import Shard, ShardMap, ShardMapError, hash_key

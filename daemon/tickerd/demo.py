@@ -28,7 +28,7 @@ from rich.table import Table
 
 from tickerd.check import hottest_key_ceiling
 from tickerd.config import load
-from tickerd.kinesis.limiter import shares_by_shard
+from tickerd.kinesis.ceiling import shares_by_shard
 from tickerd.kinesis.limits import HASH_KEY_END, SHARD_ENTRIES_PER_SECOND
 from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.market.universe import Universe

@@ -34,6 +34,7 @@ from tickerd.settings import Kinesis
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
 CODE_CHARACTERS_MAX, MESSAGE_CHARACTERS_MAX = 100, 1000  # of what a server says; it is shown on one line
+HASHED = "USER_PARTITION_KEY"  # the distribution of a stream that says nothing of it
 NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
 
 
@@ -56,15 +57,27 @@ class StreamError(Exception):
         self.cause = cause
 
 
+class Shards(NamedTuple):
+    """What ListShards says of the stream."""
+
+    shard_map: ShardMap  # the open ones
+    by_id: dict[str, Shard]  # closed ones too, as long as the stream has records of theirs
+
+
 class StreamInfo(NamedTuple):
     """What DescribeStreamSummary and ListShards say of the stream."""
 
     name: str
     arn: str
-    distribution: str  # RecordDistributionStrategy, "HASH" unless the stream says otherwise
+    distribution: str  # RecordDistributionStrategy: "AUTO", or by the hash of the partition key
     entry_bytes_max: int
-    address: bytes  # the request's opening with the field that names the stream: {"StreamARN":"…"
-    shard_map: ShardMap
+    named: dict[str, str]  # the field by which requests name the stream
+    shards: Shards
+
+    @property
+    def address(self) -> bytes:
+        """The opening of a request: {"StreamARN":"…"."""
+        return msgspec.json.encode(self.named)[:-1]
 
 
 class Reply(NamedTuple):
@@ -145,42 +158,46 @@ class KinesisClient:
             summary = answer["StreamDescriptionSummary"]
             named = {"StreamARN": summary["StreamARN"]}
             try:
-                shards = await self._open_shards(named)
+                shards = await self._list_shards(named)
             except ClientError as error:
                 # Some emulators know no StreamARN; the name does wherever the stream is the account's own.
                 if error.response["Error"]["Code"] not in NAME_BY_ARN_REFUSED:
                     raise
                 named = {"StreamName": summary["StreamName"]}
-                shards = await self._open_shards(named)
+                shards = await self._list_shards(named)
             return StreamInfo(
                 summary["StreamName"],
                 summary["StreamARN"],
-                summary.get("RecordDistributionStrategy", "HASH"),
+                summary.get("RecordDistributionStrategy", HASHED),
                 summary.get("MaxRecordSizeInKiB", ENTRY_BYTES_MAX_DEFAULT // 1024) * 1024,
-                msgspec.json.encode(named)[:-1],
-                ShardMap(shards),
+                named,
+                shards,
             )
         except (BotoCoreError, ClientError, ValueError) as error:
             raise StreamError(cause_of(error)) from error
 
-    async def _open_shards(self, named: dict[str, str]) -> list[Shard]:
-        """The open shards, all pages of them."""
-        shards: list[Shard] = []
-        request: dict[str, Any] = {**named, "ShardFilter": {"Type": "AT_LATEST"}}
+    async def list_shards(self, info: StreamInfo) -> Shards:
+        """The shards of a stream that was described; StreamError when they cannot be had."""
+        try:
+            return await self._list_shards(info.named)
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise StreamError(cause_of(error)) from error
+
+    async def _list_shards(self, named: dict[str, str]) -> Shards:
+        """All shards, all pages of them."""
+        by_id: dict[str, Shard] = {}
+        closed: set[str] = set()
+        request: dict[str, Any] = named
         while True:
             answer = await self._client.list_shards(**request)
-            shards += [
-                Shard(
-                    shard["ShardId"],
-                    int(shard["HashKeyRange"]["StartingHashKey"]),
-                    int(shard["HashKeyRange"]["EndingHashKey"]),
-                )
-                for shard in answer["Shards"]
-                # Some emulators ignore the filter and list closed shards too.
-                if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
-            ]
+            for shard in answer["Shards"]:
+                hash_keys = shard["HashKeyRange"]
+                first, last = int(hash_keys["StartingHashKey"]), int(hash_keys["EndingHashKey"])
+                by_id[shard["ShardId"]] = Shard(shard["ShardId"], first, last)
+                if "EndingSequenceNumber" in shard["SequenceNumberRange"]:
+                    closed.add(shard["ShardId"])
             if not answer.get("NextToken"):
-                return shards
+                return Shards(ShardMap(each for each in by_id.values() if each.shard_id not in closed), by_id)
             request = {"NextToken": answer["NextToken"]}
 
     async def put_records(self, body: bytes) -> Reply:
