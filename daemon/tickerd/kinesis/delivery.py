@@ -44,6 +44,7 @@ class Delivery:
         self._settings = settings
         self._outbox, self._aggregation = self._new_outbox()
         self._body_bytes = 0  # of the calls on their way
+        self._no_slot = False  # what waits does so because enough calls are on their way
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
@@ -84,7 +85,7 @@ class Delivery:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _is_full(self) -> bool:
-        if self._outbox.ready and len(self._tasks) >= self._settings.calls_in_flight_max:
+        if self._no_slot and self._outbox.ready:
             return True
         return self._outbox.waiting_bytes + self._body_bytes > self._settings.backlog_bytes_max
 
@@ -125,11 +126,14 @@ class Delivery:
             self._wake.clear()
             self._follow()
             now_s = time.monotonic()
-            call = None
-            if len(self._tasks) < self._settings.calls_in_flight_max:
-                call = self._outbox.take(now_s)
-                self._room.set()
+            if len(self._tasks) >= self._settings.calls_in_flight_max:
+                self._no_slot = True
+                await self._wake.wait()
+                continue
+            call = self._outbox.take(now_s)
+            self._room.set()
             if call is None:
+                self._no_slot = False
                 await self._until_due(now_s)
                 continue
             self._body_bytes += len(call.body)
@@ -142,7 +146,7 @@ class Delivery:
     async def _until_due(self, now_s: float) -> None:
         """Wait until something has happened, or until time alone may let something go."""
         due_s = self._outbox.due_s(now_s)
-        if due_s is None or len(self._tasks) >= self._settings.calls_in_flight_max:
+        if due_s is None:
             await self._wake.wait()
             return
         try:
