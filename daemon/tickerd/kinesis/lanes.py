@@ -245,7 +245,7 @@ class LaneOutbox:
             return
         many = len(call.route.shard_map)
         shards = call.route.key_shards[[entry.key for entry in call.entries]]
-        throttled = shards[outcome.throttled]
+        throttled = shards[np.asarray(outcome.throttled, np.intp)]
         sizes = [call.entries[number].size for number in outcome.throttled]
         pacer.answered(
             np.bincount(shards, minlength=many),

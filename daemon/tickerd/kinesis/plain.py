@@ -168,11 +168,12 @@ class PlainOutbox:
         sizes = call.rows.sizes + call.route.key_bytes[call.rows.keys]
         many = len(call.route.shard_map)
         sent = np.bincount(shards, minlength=many)
-        throttled = shards[outcome.throttled]
+        numbers = np.asarray(outcome.throttled, np.intp)
+        throttled = shards[numbers]
         pacer.answered(
             sent,
             np.bincount(throttled, minlength=many),
-            np.bincount(throttled, sizes[outcome.throttled], many).astype(np.int64),
+            np.bincount(throttled, sizes[numbers], many).astype(np.int64),
             now_s,
         )
 
