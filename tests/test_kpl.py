@@ -53,12 +53,12 @@ def batches(draw: st.DrawFn) -> tuple[list[int], list[bytes], list[bytes]]:
 @st.composite
 def columns(draw: st.DrawFn) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
     """Keys and sizes of records, sizes of keys; often above 128 keys, so that indexes have two bytes."""
-    key_bytes = draw(st.lists(st.sampled_from([1, 7, 127, 128, 256]), min_size=1, max_size=300))
-    records = draw(st.integers(1, 600))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    key_bytes = random.choice([1, 7, 127, 128, 256], draw(st.sampled_from([1, 5, 128, 129, 300])))
+    records = draw(st.integers(1, 1000))
     sizes = random.choice(draw(st.lists(SIZES, min_size=1, max_size=8)), records)
     keys = random.integers(0, len(key_bytes), records)
-    return keys.astype(np.int32), sizes.astype(np.int32), np.array(key_bytes, np.int32)
+    return keys.astype(np.int32), sizes.astype(np.int32), key_bytes.astype(np.int32)
 
 
 def sealed(body: bytes) -> bytes:
@@ -213,6 +213,13 @@ def test_the_size_is_known_exactly_before_anything_is_built(
     running = aggregate_bytes(keys, sizes, key_bytes)
     for count in {1, len(keys) // 2 + 1, len(keys)}:
         assert running[count - 1] == true_bytes(keys[:count], sizes[:count], key_bytes)
+
+
+@pytest.mark.parametrize("count", [127, 128, 129, 130, 16384, 16385])
+def test_the_size_is_exact_where_an_index_takes_a_byte_more(count: int) -> None:
+    keys, key_bytes = np.arange(count, dtype=np.int32), np.full(count, 5, np.int32)
+    sizes = np.full(count, 2, np.int32)
+    assert aggregate_bytes(keys, sizes, key_bytes)[-1] == true_bytes(keys, sizes, key_bytes)
 
 
 @untimed
@@ -385,6 +392,8 @@ def test_any_bytes_at_all_are_refused_in_one_line(data: bytes) -> None:
         (ONE + b"\x1a\x05\x08\x00\x1a\x00", "cut short"),
         (ONE + b"\x1a\x04\x08\x00\x1a\x01", "cut short"),
         (ONE + b"\x1a\x04\x08\x00\x1a\x01x", "cut short"),
+        (ONE + b"\x1a\x05\x08\x00\x1a\x01", "cut short"),
+        (ONE + b"\x1a" + varint(6 + 16383) + b"\x08\x00\x1a" + varint(16384) + bytes(16383), "cut short"),
         (ONE + b"\x1a\x00", "cut short"),
         (ONE + b"\x1a\x02\x08\x00", "cut short"),
         (ONE + b"\x1a\x02\x08\x00" + b"\x0a\x01k", "without data"),
@@ -394,6 +403,7 @@ def test_any_bytes_at_all_are_refused_in_one_line(data: bytes) -> None:
         (ONE + b"\x1a\x06\x08\x00\x1a\x00\x2b\x2c", "wire type 3"),
         (ONE + b"\x0f", "wire type 7"),
         (ONE + b"\x02\x00", "a field numbered 0"),
+        (ONE + varint(2**32) + b"\x00", "a field numbered 536870912"),
         (ONE + b"\x29\x00", "cut short"),
         (b"\x0a\x01\xff", "UTF-8"),
         (b"\x12\x01\xff", "UTF-8"),
@@ -423,6 +433,15 @@ def test_what_is_no_aggregate_is_refused(data: bytes) -> None:
 )
 def test_what_protobuf_allows_is_read_though_nobody_writes_it(body: bytes) -> None:
     assert deaggregate(sealed(body)) == read_by_google(body) == [(b"k", b"", b"d")]
+
+
+def test_a_length_of_three_bytes_is_never_taken_for_one_of_two() -> None:
+    # Read with a length of two bytes, what follows would be a record too: of key 8, with other data.
+    unknown = varint(2047 * 8 + 5) + bytes(4)
+    record = b"\x08\x1a" + unknown + b"\x1a" + varint(131062) + bytes(131062)
+    body = ONE * 27 + b"\x1a" + varint(len(record)) + record
+    assert varint(len(record)) == b"\x82\x80\x08"
+    assert deaggregate(sealed(body)) == read_by_google(body) == [(b"k", b"", bytes(131062))]
 
 
 def test_an_aggregate_without_records_has_none() -> None:

@@ -1,8 +1,8 @@
 """The aggregated record of the Kinesis Producer Library: builds it, knows its size before, takes it apart.
 
-The layout is the KPL's own (aggregation-format.md, `KinesisRecord::serialize`): magic, protobuf, MD5; tables
-before records, each key once in order of first appearance. One record alone the KPL sends as it is: here
-that is the caller's affair, as are shards.
+The layout is the KPL's own (awslabs/amazon-kinesis-producer: aggregation-format.md, kinesis_record.cc): magic,
+protobuf, MD5; tables before records, each key once in order of first appearance. One record alone the KPL
+sends as it is: here that is the caller's affair, as are shards.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ MAGIC = b"\xf3\x89\x9a\xc2"
 DIGEST_BYTES = 16  # MD5, as the format demands
 OVERHEAD_BYTES = len(MAGIC) + DIGEST_BYTES
 
-# Tags of fields: number * 8 + wire type (0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes).
+# Tags of fields: number * 8 + wire type (0 varint, 2 length and bytes).
 PARTITION_KEY, HASH_KEY, RECORD = 0x0A, 0x12, 0x1A  # AggregatedRecord
 KEY_INDEX, HASH_KEY_INDEX, DATA, USER_TAG = 0x08, 0x10, 0x1A, 0x22  # Record
 USER_TAG_KEY = 0x0A  # Tag
@@ -132,8 +132,8 @@ def cut(
     while start < len(keys):
         # No aggregate from here on reaches beyond the window: its tables are not counted yet.
         sent = int(total[start - 1]) if start else 0
-        stop = 1 + int(np.searchsorted(total, sent + entry_bytes_max - OVERHEAD_BYTES, side="right"))
-        window = slice(start, max(stop, start + 1))
+        stop = int(np.searchsorted(total, sent + entry_bytes_max - OVERHEAD_BYTES, side="right"))
+        window = slice(start, stop)  # empty where a record alone is too large
         size = _running_bytes(keys[window], sizes[window], record_bytes[window], table_entry_bytes)
         room = entry_bytes_max - int(key_bytes[keys[start]])
         fitting = int(np.searchsorted(size, room, side="right"))
