@@ -1,8 +1,8 @@
 """The aggregated record of the Kinesis Producer Library: builds it, knows its size before, takes it apart.
 
-The layout is the KPL's own (awslabs/amazon-kinesis-producer: aggregation-format.md, kinesis_record.cc): magic,
-protobuf, MD5; tables before records, each key once in order of first appearance. One record alone the KPL
-sends as it is: here that is the caller's affair, as are shards.
+The layout is the KPL's own (awslabs/amazon-kinesis-producer: aggregation-format.md, kinesis_record.cc):
+magic, protobuf, MD5; tables before records, each key once in order of first appearance. One record alone
+the KPL sends as it is: here that is the caller's affair, as are shards.
 """
 
 import hashlib
