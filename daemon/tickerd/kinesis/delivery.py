@@ -137,6 +137,7 @@ class Delivery:
                 await self._until_due(now_s)
                 continue
             self._body_bytes += len(call.body)
+            self._no_slot |= self._gate.cause is not None
             probing = await self._gate.passage()
             task = asyncio.create_task(self._deliver(call, probing=probing))
             self._tasks.add(task)

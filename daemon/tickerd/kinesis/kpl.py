@@ -202,7 +202,9 @@ def deaggregate(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
     try:
         return _take_apart(body)
     except IndexError:
-        raise ValueError("malformed aggregated record: cut short, or a key that is not in its table") from None
+        raise ValueError(
+            "malformed aggregated record: cut short, or a key that is not in its table"
+        ) from None
     except UnicodeDecodeError:
         raise ValueError("malformed aggregated record: a key that is not UTF-8") from None
 

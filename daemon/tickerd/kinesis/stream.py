@@ -208,10 +208,6 @@ class KinesisStream:
         notice = self._notice()
         if bool(notice) != bool(self._report.notices):
             self._report.notices = [Problem("AutoDistribution", notice, time.time(), 1)] if notice else []
-            if notice:
-                log.warning("%s", notice, extra={"error_code": "AutoDistribution"})
-            else:
-                log.info("the stream goes by partition keys again, and so does delivery")
 
     def _notice(self) -> str:
         """What is not done, and why; empty when all is done as it was set."""
