@@ -41,6 +41,7 @@ ERROR_CODES = (
     "NoCredentials",
     "NoRegion",
     "ConnectionError",
+    "ProxyConnectionError",
     "Timeout",
     "ReplyLength",
     "KMS",
