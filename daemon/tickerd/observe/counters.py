@@ -85,7 +85,7 @@ def empty_histogram(bounds: tuple[float, ...]) -> Histogram:
 
 
 class Problem(msgspec.Struct):
-    """A cause that stands in the way of delivery; `since` in seconds (UTC, since 1970)."""
+    """A cause that stands in the way; `since` in seconds (UTC, since 1970)."""
 
     code: str
     message: str
@@ -154,6 +154,7 @@ class Report(msgspec.Struct):
     last_ack_s: float = 0.0
     resident_bytes: int = 0
     problems: list[Problem] = msgspec.field(default_factory=list)
+    unsaved: Problem | None = None  # why the checkpoint cannot be written
     stream: StreamReport | None = None
 
 

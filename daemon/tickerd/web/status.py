@@ -1,5 +1,6 @@
 """The body of `/status`: the daemon as people and scripts read it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -39,7 +40,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             "ceiling_records_per_second": round(stream.ceiling_records_per_second),
         },
         "limits": limits(),
-        "errors": [msgspec.to_builtins(problem) for problem in problems(slots)],
+        "errors": [msgspec.to_builtins(problem) for problem in [*problems(slots), *troubles(slots)]],
         "workers": [_worker(slot) for slot in slots],
     }
 
@@ -56,8 +57,17 @@ def state(supervisor: Supervisor) -> str:
 
 def problems(slots: list[Slot]) -> list[Problem]:
     """What stands in the way of delivery, each cause once: since when, and how often over all workers."""
+    return _merged(problem for slot in slots for problem in slot.report.problems)
+
+
+def troubles(slots: list[Slot]) -> list[Problem]:
+    """What keeps checkpoints from being written, merged in the same way."""
+    return _merged(slot.report.unsaved for slot in slots if slot.report.unsaved is not None)
+
+
+def _merged(found: Iterable[Problem]) -> list[Problem]:
     merged: dict[str, Problem] = {}
-    for problem in (problem for slot in slots for problem in slot.report.problems):
+    for problem in found:
         known = merged.setdefault(problem.code, Problem(problem.code, problem.message, problem.since, 0))
         known.since = min(known.since, problem.since)
         known.count += problem.count
