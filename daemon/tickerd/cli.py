@@ -15,6 +15,7 @@ from tickerd import __version__
 from tickerd.config import Loaded, SettingsError, describe, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
+from tickerd.settings import Settings
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
 
@@ -100,7 +101,8 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
     generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
 
-    add("check", "say whether the settings are sound", _check)
+    check = add("check", "whether the settings are sound, and with --online whether they would work", _check)
+    check.add_argument("--online", action="store_true", help="ask the service too; nothing is written")
     add("config", "the settings in force and where each came from", _config)
 
     verify = add("verify", "read a stream back and say what was lost, doubled or altered", _verify)
@@ -182,7 +184,18 @@ def _check(arguments: argparse.Namespace) -> int:
     check_universe(loaded.settings)
     sys.stdout.write("the settings are sound\n")
     sys.stdout.write(ceiling_line(loaded.settings) + "\n")
-    return 0
+    return _check_online(loaded.settings) if arguments.online else 0
+
+
+def _check_online(settings: Settings) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from tickerd.online import check_online  # noqa: PLC0415
+
+    findings = asyncio.run(check_online(settings))
+    for finding in findings:
+        sys.stdout.write(finding.line + "\n") if finding.works else say(finding.line)
+    return 0 if all(finding.works for finding in findings) else EXIT_FAILED
 
 
 def _config(arguments: argparse.Namespace) -> int:
