@@ -240,7 +240,7 @@ def test_a_disk_that_takes_no_checkpoint_stops_generation_and_is_told_once(
     assert "state.directory" in error["message"]
     eventually("both workers' lines", lambda: len(daemon.logged("cannot be written")) == 2)
     daemon.until("lag", lambda status: status["lag_seconds"] > 3)
-    assert f"checkpoint: {error['message']}" in daemon.get("/readyz?verbose")[1]
+    assert f"notice: {error['message']}" in daemon.get("/readyz?verbose")[1]
     assert daemon.get("/readyz")[0] == 200
     away.rename(directory)
     daemon.until("an end of it", lambda status: not status["errors"])
