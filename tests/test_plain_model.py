@@ -1,4 +1,4 @@
-"""A plain outbox under any sequence of answers and reshards: each record is in one place, and arrives once."""
+"""A plain outbox under any sequence of answers and reshards: a record is in one place, and arrives once."""
 
 import pytest
 from hypothesis import settings
