@@ -6,6 +6,7 @@ the library's work. No retry of PutRecords is made here: that is delivery's.
 """
 
 import asyncio
+import io
 import ssl
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ from tickerd.settings import Kinesis
 
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
+LARGE_BYTES = 1024 * 1024  # bodies beyond it are sent in pieces, so that the event loop turns meanwhile
 HASHED = "USER_PARTITION_KEY"  # the distribution of a stream that says nothing of it
 NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
 
@@ -199,7 +201,8 @@ class KinesisClient:
             )
             SigV4Auth(credentials, "kinesis", self._region).add_auth(request)
             headers = dict(request.headers.items())
-            async with self._http.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
+            data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
+            async with self._http.post(self._url, data=data, headers=headers, proxy=self._proxy) as answer:
                 return Reply(answer.status, await answer.read())
         except aiohttp.ClientProxyConnectionError as error:
             return Reply(0, f"ProxyConnectionError: {no_proxy(str(error))}".encode())

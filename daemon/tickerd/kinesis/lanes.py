@@ -18,7 +18,7 @@ from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows, joined
 from tickerd.kinesis.settle import Outcome
 
-CALL_BYTES = 1024 * 1024  # of a call, once it has an entry: larger ones hold up the event loop
+CALL_BYTES = 700 * 1024  # of a call, once it has an entry: its body is not large, which the client knows
 FRAMING_BYTES = 1024  # so many of an aggregate, at least, its format may need
 
 assert CALL_BYTES <= CALL_BYTES_MAX, "a call is no larger than the service takes"
