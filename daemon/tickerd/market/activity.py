@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tickerd.market.exactmath import F64
 from tickerd.schedule import FRAMES_PER_SECOND
 
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 MINUTES_PER_DAY, MINUTES_PER_WEEK = 1440, 10_080
@@ -75,7 +76,7 @@ class Activity:
     """The activity of all profiles; profiles are numbered as in `PROFILES`."""
 
     def __init__(self) -> None:
-        weeks = [np.stack([_profile(name, summer) for name in PROFILES], axis=1) for summer in (False, True)]
+        weeks = [_week(summer) for summer in (False, True)]
         self._rates = np.concatenate(weeks).ravel()  # [summer, minute, profile] of a frame
         totals = [np.concatenate([week[:1] * 0, np.cumsum(week, axis=0)]) for week in weeks]
         self._totals = np.concatenate(totals).ravel() * FRAMES_PER_MINUTE  # [summer, minute + end, profile]
@@ -129,30 +130,26 @@ def _rule(name: str) -> int:
     return _EU if name == "europe" else _US
 
 
-def _profile(name: str, summer: bool) -> I64:
-    """Activity of each minute of a week from Sunday 0:00 UTC on: i64[10,080], `_MEAN` on average."""
-    minutes = np.arange(MINUTES_PER_WEEK)
-    if name in _EXCHANGES:
-        wanted = _stocks(_EXCHANGES[name], minutes, summer)
-    elif name in _CURRENCIES:
-        wanted = _forex(_CURRENCIES[name], minutes, summer)
-    else:
-        parts = [_stocks(exchange, minutes, summer) for exchange in _EXCHANGES.values()]
-        wanted = parts[0] * 3.0 + parts[1] * 0.5 + parts[2] + parts[3] + parts[4] * 0.5 + 0.2
+def _week(summer: bool) -> I64:
+    """Activity of a week's minutes from Sunday 0:00 UTC on: i64[10,080, profiles], `_MEAN` on average."""
+    minutes = np.arange(MINUTES_PER_WEEK, dtype=np.int32)
+    stocks = [_stocks(exchange, minutes, summer) for exchange in _EXCHANGES.values()]
+    forex = [_forex(weights, minutes, summer) for weights in _CURRENCIES.values()]
+    world = stocks[0] * 3.0 + stocks[1] * 0.5 + stocks[2] + stocks[3] + stocks[4] * 0.5 + 0.2
     # Whole numbers that add up exactly: the differences of a rounded total.
-    total = np.cumsum(wanted)
-    total = np.rint(total / total[-1] * (_MEAN * MINUTES_PER_WEEK)).astype(np.int64)
-    rates: I64 = np.diff(total, prepend=0)
+    totals = np.cumsum(np.stack([*stocks, *forex, world], axis=1), axis=0)
+    totals = np.rint(totals / totals[-1] * (_MEAN * MINUTES_PER_WEEK)).astype(np.int64)
+    rates: I64 = np.diff(totals, axis=0, prepend=0)
     return rates
 
 
-def _local(minutes: I64, offset_minutes: int, rule: int, summer: bool) -> tuple[I64, I64]:
+def _local(minutes: I32, offset_minutes: int, rule: int, summer: bool) -> tuple[I32, I32]:
     """Weekday (0: Sunday) and minute of the day there."""
     moved = (minutes + offset_minutes + 60 * (summer and rule != _NONE)) % MINUTES_PER_WEEK
     return moved // MINUTES_PER_DAY, moved % MINUTES_PER_DAY
 
 
-def _stocks(exchange: _Exchange, minutes: I64, summer: bool) -> F64:
+def _stocks(exchange: _Exchange, minutes: I32, summer: bool) -> F64:
     """A U within each session, little before and after, least at night and on the weekend."""
     weekday, minute = _local(minutes, exchange.offset_minutes, exchange.rule, summer)
     opening, closing = exchange.sessions[0][0], exchange.sessions[-1][1]
@@ -167,7 +164,7 @@ def _stocks(exchange: _Exchange, minutes: I64, summer: bool) -> F64:
     return activity
 
 
-def _forex(weights: tuple[float, ...], minutes: I64, summer: bool) -> F64:
+def _forex(weights: tuple[float, ...], minutes: I32, summer: bool) -> F64:
     """The days of Tokyo, London and New York on a floor, between New York's Sunday and Friday afternoon."""
     activity = np.full(len(minutes), _FX_FLOOR)
     for weight, (offset, rule, start, end) in zip(weights, _FX_DAYS, strict=True):

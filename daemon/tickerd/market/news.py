@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tickerd.market.activity import FRAMES_PER_DAY, FRAMES_PER_MINUTE, I64
 from tickerd.market.choice import HOTTEST_MAX, choices
-from tickerd.market.exactmath import F64, GOLDEN, U64, key, mix64
+from tickerd.market.exactmath import F64, GOLDEN, U64, keys, mix64
 from tickerd.market.stories import Stories
 from tickerd.market.universe import CHOICES, Universe
 
@@ -27,6 +27,15 @@ _ROUTINE_FRAMES = 120 * FRAMES_PER_EPOCH  # 4 hours 16 minutes
 _ROUTINE_SHARE = 0.3  # of the records; the others are about stories
 
 Objects = NDArray[np.object_]
+
+
+def _objects(column: list[str] | list[float] | list[int]) -> Objects:
+    objects = np.empty(len(column), dtype=object)
+    objects[:] = column
+    return objects
+
+
+_SENTIMENTS = _objects([hundredths / 100 for hundredths in range(-100, 101)])  # each of them once
 
 
 class Epoch(NamedTuple):
@@ -49,7 +58,7 @@ class Newsroom:
         self._universe, self._stories = universe, stories
         self._stocks = len(universe.stocks)
         self._names = [name for _, name in subjects]
-        self._keys = np.array([key("routine", seed, symbol) for symbol, _ in subjects], dtype=np.uint64)
+        self._keys = keys([symbol for symbol, _ in subjects], "routine", seed)
         self._shift = (self._keys >> np.uint64(40)).view(np.int64) % 120 * FRAMES_PER_EPOCH
         self._share = universe.chances[2, len(universe.pairs) :] / CHOICES
         self._share_max = float(self._share.max()) * HOTTEST_MAX
@@ -109,7 +118,7 @@ class Newsroom:
             begins=begins,
             news_item=_objects(texts),
             category=_objects([category for _, category in told]),
-            sentiment=_objects(sentiments.tolist()),
+            sentiment=_SENTIMENTS.take(np.rint(sentiments * 100.0).astype(np.int64) + 100),
             story_id=_objects((hashes >> np.uint64(12)).tolist()),
         )
 
@@ -120,9 +129,3 @@ class Newsroom:
 def _scaled(weights: F64, total: float) -> F64:
     sum_ = float(np.cumsum(weights)[-1]) if len(weights) else 0.0
     return weights * (total / sum_) if sum_ > 0 else weights
-
-
-def _objects(column: list[str] | list[float] | list[int]) -> Objects:
-    objects = np.empty(len(column), dtype=object)
-    objects[:] = column
-    return objects
