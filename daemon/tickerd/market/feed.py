@@ -40,6 +40,7 @@ SIZES = _sizes()
 
 
 Places = NDArray[np.int32] | I64
+Values = NDArray[np.float64] | I64 | NDArray[np.object_]
 
 
 class Columns(NamedTuple):
@@ -47,7 +48,7 @@ class Columns(NamedTuple):
 
     instruments: NDArray[np.int32]  # row in Universe.instruments
     milliseconds: NDArray[np.uint8] | I64  # from the (first) frame's first on; they never go back
-    values: tuple[NDArray[np.float64] | I64 | NDArray[np.object_], ...]
+    values: tuple[Values, ...]
     """The record's fields between symbol and time, in the record's order."""
 
 
@@ -157,7 +158,7 @@ class Feed:
 
     def _forex(
         self, frame: int | I64, milliseconds: I64, hashes: I64
-    ) -> tuple[NDArray[np.int32], tuple[NDArray[np.float64], ...]]:
+    ) -> tuple[NDArray[np.int32], tuple[Values, ...]]:
         instruments = self._choices(frame).take(hashes & 0xFFFF)
         quoted = self._quotes(frame, instruments, milliseconds)
         ticks_per_unit = self._market.ticks_per_unit.take(instruments)
@@ -173,7 +174,7 @@ class Feed:
 
     def _stock(
         self, frame: int | I64, milliseconds: I64, hashes: I64
-    ) -> tuple[NDArray[np.int32], tuple[NDArray[np.float64] | I64, ...]]:
+    ) -> tuple[NDArray[np.int32], tuple[Values, ...]]:
         instruments = self._choices(frame).take(hashes & 0xFFFF)
         quoted = self._quotes(frame, instruments, milliseconds)
         prices = np.where(quoted.at_ask, quoted.asks, quoted.bids)
@@ -190,7 +191,7 @@ class Feed:
 
     def _news(
         self, frame: int | I64, _milliseconds: I64, hashes: I64
-    ) -> tuple[NDArray[np.int32], tuple[NDArray[np.object_], ...]]:
+    ) -> tuple[NDArray[np.int32], tuple[Values, ...]]:
         epoch = self._market.news(_first(frame))
         items = self._choices(frame).take(hashes & 0xFFFF)
         subjects = epoch.subjects.take(items)

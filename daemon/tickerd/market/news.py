@@ -29,15 +29,6 @@ _ROUTINE_SHARE = 0.3  # of the records; the others are about stories
 Objects = NDArray[np.object_]
 
 
-def _objects(column: list[str] | list[float] | list[int]) -> Objects:
-    objects = np.empty(len(column), dtype=object)
-    objects[:] = column
-    return objects
-
-
-_SENTIMENTS = _objects([hundredths / 100 for hundredths in range(-100, 101)])  # each of them once
-
-
 class Epoch(NamedTuple):
     """What can be told in an epoch, [items] each: a routine item of each subject, then the stories."""
 
@@ -45,8 +36,8 @@ class Epoch(NamedTuple):
     begins: I64  # first frame in which it may be told
     news_item: Objects
     category: Objects
-    sentiment: Objects  # float from -1 to 1, two decimals
-    story_id: Objects  # int below 2**52, so that every JSON reader keeps it whole
+    sentiment: F64  # from -1 to 1, two decimals
+    story_id: I64  # below 2**52, so that every JSON reader keeps it whole
 
 
 class Newsroom:
@@ -63,7 +54,7 @@ class Newsroom:
         self._share = universe.chances[2, len(universe.pairs) :] / CHOICES
         self._share_max = float(self._share.max()) * HOTTEST_MAX
         self.epoch = lru_cache(maxsize=4)(self._epoch)
-        self._headline = lru_cache(maxsize=1 << 15)(self._write)
+        self._headline = lru_cache(maxsize=1 << 14)(self._write)
 
     def choices(self, first: int, end: int, is_open: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """The items of rows in the frames from `first` to before `end`: i32[CHOICES] in the epoch's items.
@@ -118,8 +109,8 @@ class Newsroom:
             begins=begins,
             news_item=_objects(texts),
             category=_objects([category for _, category in told]),
-            sentiment=_SENTIMENTS.take(np.rint(sentiments * 100.0).astype(np.int64) + 100),
-            story_id=_objects((hashes >> np.uint64(12)).tolist()),
+            sentiment=sentiments,
+            story_id=(hashes >> np.uint64(12)).view(np.int64),
         )
 
     def _write(self, subject: int, sentiment: float, story: int) -> tuple[str, str]:
@@ -129,3 +120,9 @@ class Newsroom:
 def _scaled(weights: F64, total: float) -> F64:
     sum_ = float(np.cumsum(weights)[-1]) if len(weights) else 0.0
     return weights * (total / sum_) if sum_ > 0 else weights
+
+
+def _objects(column: list[str]) -> Objects:
+    objects = np.empty(len(column), dtype=object)
+    objects[:] = column
+    return objects
