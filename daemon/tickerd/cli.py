@@ -51,9 +51,17 @@ def say(line: str) -> None:
     sys.stderr.write(f"tickerd: {line}\n")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with arguments in one line; its parsers of commands do so too."""
+
+    def error(self, message: str) -> Never:
+        """Name the fault and where to read on."""
+        arguments_error(f"{message}; usage: {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
     )
     top.add_argument("--version", action="version", version=f"tickerd {__version__}")
@@ -151,7 +159,9 @@ def count(text: str) -> int:
 
 def seed(text: str) -> int:
     """A seed of the market."""
-    return int(text) if text == "0" else count(text)
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**63 - 1}")
+    return int(text)
 
 
 def port(text: str) -> int:
