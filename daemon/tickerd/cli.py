@@ -52,9 +52,17 @@ def say(line: str) -> None:
     sys.stderr.write(f"tickerd: {line}\n")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with arguments in one line; its parsers of commands do so too."""
+
+    def error(self, message: str) -> Never:
+        """Name the fault and where to read on."""
+        arguments_error(f"{message}; usage: {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
     )
     top.add_argument("--version", action="version", version=f"tickerd {__version__}")
@@ -98,6 +106,13 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--instrument", metavar="I", help="this pair, stock or currency alone")
     generate.add_argument("--seed", type=seed, help="the market's seed (market.seed)")
     generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    generate.add_argument(
+        "--chunk",
+        type=count,
+        default=16_000,
+        metavar="N",
+        help="records made at once (16000); changes no byte",
+    )
     generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
     generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
 
@@ -146,7 +161,9 @@ def count(text: str) -> int:
 
 def seed(text: str) -> int:
     """A seed of the market."""
-    return int(text) if text == "0" else count(text)
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**63 - 1}")
+    return int(text)
 
 
 def port(text: str) -> int:
@@ -245,6 +262,7 @@ def _generate(arguments: argparse.Namespace) -> int:
         arguments.instrument,
         arguments.account,
         arguments.output,
+        arguments.chunk,
     )
     if arguments.owed != (arguments.account is not None) or (arguments.owed and any(wanted[:6])):
         arguments_error(
