@@ -63,7 +63,7 @@ class Seen:
         self.mismatched: list[tuple[int, int]] = []  # (seq, digest) of later copies with other bytes
 
     def add(self, seq: Seqs, digest: Digests) -> Added:
-        """Add [records] in the order of reading."""
+        """Add [records] in the order of reading, at least one."""
         order = np.argsort(seq, kind="stable")  # stable: among equals the one read first comes first
         ordered, digests = seq[order], digest[order]
         fresh = np.ones(len(seq), np.bool_)
@@ -84,15 +84,17 @@ class Seen:
     def _add(self, number: int, places: Seqs, digests: Digests, fresh: Flags, same: Flags) -> None:
         """Add what belongs to one chunk; `fresh` is narrowed to what is new, `same` is set."""
         chunk = self._chunks.get(number)
+        new = chunk is None
         if chunk is None:
             if number in self._partly or number in self._whole:
                 self._add_to_forgotten(number, places, fresh)
                 return
             chunk = self._chunks[number] = np.zeros(CHUNK, np.int64)
-            self._limit.hold(self, number)
         fresh &= chunk[places] == 0
         chunk[places[fresh]] = digests[fresh]
         np.equal(chunk[places], digests, out=same)
+        if new:
+            self._limit.hold(self, number)
 
     def _add_to_forgotten(self, number: int, places: Seqs, fresh: Flags) -> None:
         if number in self._whole:
@@ -143,9 +145,10 @@ class Seen:
         ]
         found = np.concatenate(edges)
         found = found[np.argsort(found[:, 0], kind="stable")]
-        apart = np.flatnonzero(found[1:, 0] != found[:-1, 1]) + 1
-        bounds = np.r_[0, apart] if len(found) else apart
-        return np.column_stack((found[bounds, 0], found[np.r_[apart, len(found)] - 1, 1][: len(bounds)]))
+        if not len(found):
+            return found
+        apart = found[1:, 0] != found[:-1, 1]
+        return np.column_stack((found[np.r_[True, apart], 0], found[np.r_[apart, True], 1]))
 
     @staticmethod
     def _edges(number: int, there: Flags) -> NDArray[np.int64]:
