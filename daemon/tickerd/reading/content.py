@@ -101,8 +101,10 @@ class Comparison:
         """
         first_copies = found.seen.digests(first_seq, len(made))
         wrong = np.flatnonzero((first_copies != 0) & (first_copies != made))
-        right = sum(bool(made[seq - first_seq] == digest) for seq, digest in later)
-        found.altered += len(wrong) - right  # a copy that differs from a wrong first one may be right itself
+        # A copy that differs from a wrong first one may be right itself.
+        right = [seq for seq, digest in later if made[seq - first_seq] == digest]
+        found.altered += len(wrong) - len(right)
+        found.duplicates += len(right) - len(set(right))
         found.show_altered((wrong + first_seq).tolist())
 
     def _recipe(self, source: AccountedSource) -> Recipe:
