@@ -1,6 +1,7 @@
 """Records of the default market as a source makes them, and the account that its daemon would leave."""
 
 import time
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from tickerd.checkpoint import Recipe
@@ -61,10 +62,11 @@ def made(
     for batch in batches(market_of(recipe, universe), stretch):
         keys = [each.currency_pair if isinstance(each, Forex) else each.stock_symbol for each in batch]
         keyed += zip(keys, encode(batch), strict=True)
+    began = datetime.fromtimestamp(first // FRAMES_PER_SECOND, UTC)
     return Made(
         settings,
         recipe,
-        AccountedSource(source, 0, records, None, tuple(timeline), (), recipe),
+        AccountedSource(source, 0, records, began, tuple(timeline), (), recipe),
         keyed,
     )
 

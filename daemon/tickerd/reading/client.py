@@ -17,6 +17,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as NoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 from tickerd.kinesis.session import open_session
 from tickerd.reading import ReadingError
@@ -103,7 +104,11 @@ def errors_as_one_line(region: str, endpoint_url: str, stream: str = "") -> Iter
             f"endpoint {endpoint_url or 'of Kinesis'}: no answer ({_line(error)}); "
             f"check the address, the region {region or '(none)'} and that it is up"
         ) from None
-    except BotoCoreError as error:  # profiles, partial credentials, an answer that is not Kinesis'
+    except ResponseParserError as error:
+        raise ReadingError(
+            f"endpoint {endpoint_url or 'of Kinesis'}: {_line(error)}; check that it is one of Kinesis"
+        ) from None
+    except BotoCoreError as error:  # profiles, partial credentials
         raise ReadingError(f"endpoint {endpoint_url or 'of Kinesis'}: {_line(error)}") from None
 
 

@@ -35,8 +35,9 @@ def accounted_bounds(account: Account, cut: Cut, settle_s: float) -> dict[str, B
     low, high = cut.bounds(settle_s)
     bounds = {}
     for source in account.sources:
-        whole_head = cut.from_time is None or (source.first_time and source.first_time >= cut.from_time)
-        bounds[source.source] = (float("-inf") if whole_head else low, high)
+        began = source.first_time  # None: it made nothing
+        headless = cut.from_time is not None and began is not None and began < cut.from_time
+        bounds[source.source] = (low if headless else float("-inf"), high)
     return bounds
 
 
