@@ -69,7 +69,7 @@ def test_wrong_usage_is_2(host: Host, arguments: list[str]) -> None:
     ran = host.tickerd(*arguments)
     assert ran.returncode == 2
     assert ran.stdout == ""
-    assert lines(ran)
+    assert len(lines(ran)) == 1
 
 
 def test_no_command_is_wrong_usage() -> None:
