@@ -170,10 +170,22 @@ def in_order(found: list[Copy]) -> bool:
     return all(list(seqs) == sorted(seqs) for seqs in first.values())
 
 
+Put = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
+
+
+def one_shard() -> dict[str, Any]:
+    """A whole answer to ListShards."""
+    shard = {
+        "ShardId": "shardId-000000000000",
+        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**128 - 1)},
+        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
+    }
+    return {"Shards": [shard]}
+
+
 @asynccontextmanager
 async def service(
-    put: Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]],
-    asked: list[str] | None = None,
+    put: Put, asked: list[str] | None = None, listing: dict[str, Any] | None = None
 ) -> AsyncIterator[str]:
     """A stream of one shard whose PutRecords answers are the test's; `asked` gets the other operations."""
     summary = {
@@ -185,11 +197,6 @@ async def service(
         "EnhancedMonitoring": [],
         "OpenShardCount": 1,
     }
-    shard = {
-        "ShardId": "shardId-000000000000",
-        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**128 - 1)},
-        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
-    }
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         operation = request.headers["X-Amz-Target"].partition(".")[2]
@@ -200,7 +207,7 @@ async def service(
             asked.append(operation)
         if operation == "DescribeStreamSummary":
             return web.json_response({"StreamDescriptionSummary": summary})
-        return web.json_response({"Shards": [shard]})
+        return web.json_response(one_shard() if listing is None else listing)
 
     runner = web.ServerRunner(web.Server(handle))
     await runner.setup()

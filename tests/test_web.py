@@ -177,7 +177,8 @@ def test_the_status_has_the_contracts_shape(host: Host) -> None:
     report.counts.records_generated = [1, 2, 3]
     report.counts.records_acked = [1, 1, 1]
     report.target_milli_records_per_second = 2500
-    report.stream = StreamReport("market-log", 4, "HASH", 15_000.4)
+    report.stream = StreamReport("market-log", 4, "AUTO", 15_000.4, "none", "relaxed")
+    report.notices = [Problem("AutoDistribution", "records go plain", 100.0, 1)]
     host.says(1, report)
     status = page(host, "/status").json()
     assert list(status) == [
@@ -185,7 +186,9 @@ def test_the_status_has_the_contracts_shape(host: Host) -> None:
         *("stream", "limits", "errors", "workers"),
     ]
     assert status["run"] == host.supervisor.current_run.identity.run
-    assert (status["state"], status["draining"], status["errors"]) == ("running", False, [])
+    assert (status["state"], status["draining"]) == ("running", False)
+    notice = {"code": "AutoDistribution", "message": "records go plain", "since": 100.0, "count": 1}
+    assert status["errors"] == [notice]
     assert set(status["rates"]) == {"target", "generated", "acked"}
     assert status["rates"]["target"] == 2.5
     assert status["totals"] == {"generated": 6, "acked": 3, "owed": 7}
@@ -193,8 +196,10 @@ def test_the_status_has_the_contracts_shape(host: Host) -> None:
     assert status["stream"] == {
         "name": "market-log",
         "shards": 4,
-        "distribution": "HASH",
+        "distribution": "AUTO",
         "ceiling_records_per_second": 15_000,
+        "aggregation": "none",
+        "order": "relaxed",
     }
     process = host.supervisor.slots[1].process
     assert process is not None
