@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pybase64
@@ -30,7 +31,7 @@ from tickerd.stretch import Stretch, batches
 
 RATE = 100_000
 SOURCE = "bench-0-k7m2qx4d"
-LINES_PER_ENTRY = AGGREGATED_PER_ENTRY = 300
+RECORDS_PER_ENTRY = 300  # where they are packed: about 50 kB
 ENTRIES_PER_CALL = 500
 CALL_BYTES_MAX = 8 << 20
 
@@ -75,22 +76,20 @@ def packed(keyed: list[Keyed], packing: str, shards: ShardMap) -> Iterator[Keyed
         return
     keys = sorted({key for key, _ in keyed})
     numbers = dict(zip(keys, shards.shards_of(keys).tolist(), strict=True))
+    join = as_lines if packing == "lines" else aggregate
     waiting: dict[int, list[Keyed]] = {}
     for each in keyed:
         lane = waiting.setdefault(numbers[each[0]], [])
         lane.append(each)
-        if len(lane) == LINES_PER_ENTRY:
-            yield (
-                lane[0][0],
-                (b"\n".join(data for _, data in lane) if packing == "lines" else aggregate(lane)),
-            )
+        if len(lane) == RECORDS_PER_ENTRY:
+            yield lane[0][0], join(lane)
             lane.clear()
-    for lane in waiting.values():
-        if lane:
-            yield (
-                lane[0][0],
-                (b"\n".join(data for _, data in lane) if packing == "lines" else aggregate(lane)),
-            )
+    yield from ((lane[0][0], join(lane)) for lane in waiting.values() if lane)
+
+
+def as_lines(lane: list[Keyed]) -> bytes:
+    """Newline-delimited JSON."""
+    return b"\n".join(data for _, data in lane)
 
 
 def aggregate(lane: list[Keyed]) -> bytes:
@@ -158,14 +157,34 @@ def verified(url: str, *options: str) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     command = [*TICKERD, "verify", "--json", *options, "--set", f"kinesis.endpoint_url={url}"]
+    resident_mb = 0.0
     with tempfile.TemporaryFile("w+") as out, on_core(0, command, stdout=out) as process:
-        process.wait()
+        while process.poll() is None:
+            resident_mb = max(resident_mb, highest_resident_mb(process.pid))
+            time.sleep(0.05)
         wall_s = time.monotonic() - began
         out.seek(0)
         totals = json.load(out)["totals"]
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"cpu_s": cpu_s, "wall_s": wall_s, "records": totals["records"], "lost": totals["lost"]}
+    faults = totals["lost"] + totals["altered"] + totals["corrupt"] + totals["foreign"]
+    return {
+        "cpu_s": cpu_s,
+        "wall_s": wall_s,
+        "mb": resident_mb,
+        "records": totals["records"],
+        "faults": faults,
+    }
+
+
+def highest_resident_mb(pid: int) -> float:
+    """The most memory that a process has had; 0 when it has just ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    lines = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(lines[0].split()[1]) / 1000 if lines else 0.0
 
 
 def main() -> None:
@@ -187,7 +206,6 @@ def main() -> None:
         read = verified(url, "--settle", "0")
         served = cpu_seconds(pid) - served
         compared = verified(url, "--account", file.name)
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     per_core = chosen.records / (read["cpu_s"] - nothing["cpu_s"])
     record(
         "verify",
@@ -199,8 +217,9 @@ def main() -> None:
         with_contents_a_core=round(chosen.records / (compared["cpu_s"] - nothing["cpu_s"])),
         start_cpu_s=round(nothing["cpu_s"], 2),
         local_cpu_s_per_million=round(served / chosen.records * 1e6, 2),
-        largest_process_mb=round(usage.ru_maxrss * 1024 / 1e6),
-        lost=read["lost"] + compared["lost"],
+        resident_mb=round(read["mb"]),
+        resident_mb_reading_nothing=round(nothing["mb"]),
+        faults_found=read["faults"] + compared["faults"],
         read_back=read["records"],
     )
 

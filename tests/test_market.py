@@ -151,7 +151,7 @@ GOLDEN = [
     (1, OTHER, NOW + 12_345, "78b0f1ea824b8247"),
     (2**63 - 1, SOURCE, 0, "81084e8fe56b44e5"),
     (7, SOURCE, LAST_FRAME, "32c30edcc21b27c7"),
-    (7, SOURCE, FIRST_FRAME, "ff24672ae1713a38"),
+    (7, SOURCE, FIRST_FRAME, "85e17666f575fdfc"),
 ]
 
 

@@ -8,9 +8,10 @@ from aws_kinesis_agg.messages_pb2 import AggregatedRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickerd.kinesis.kpl import MAGIC, deaggregate
 from tickerd.kinesis.limits import HASH_KEY_END
 from tickerd.kinesis.shards import hash_key
-from tickerd.reading.aggregates import MAGIC, deaggregate, members
+from tickerd.reading.aggregates import members
 from tickerd.reading.decode import unpack
 from tickerd.reading.get_records import Entry
 from tickerd.reading.stream import StreamShard
@@ -40,77 +41,7 @@ def test_what_awss_aggregator_put_together_comes_apart(parts: list[tuple[str, st
     assert deaggregate(aggregate(*parts)) == expected
 
 
-@given(records)
-def test_messages_with_tags_and_without_hash_keys_come_apart(
-    parts: list[tuple[str, str | None, bytes]],
-) -> None:
-    message = AggregatedRecord()
-    for number, (key, explicit, data) in enumerate(parts):
-        message.partition_key_table.append(key)
-        record = message.records.add(partition_key_index=number, data=data)
-        record.tags.add(key="colour", value=key)
-        if explicit is not None:
-            message.explicit_hash_key_table.append(explicit)
-            record.explicit_hash_key_index = len(message.explicit_hash_key_table) - 1
-    expected = [(key.encode(), (explicit or "").encode(), data) for key, explicit, data in parts]
-    assert deaggregate(sealed(message.SerializeToString())) == expected
-
-
-@pytest.mark.parametrize(
-    "unknown", [b"\x20\x96\x01", b"\x21" + b"x" * 8, b"\x22\x03abc", b"\x25" + b"x" * 4, b"\x82\x01\x01z"]
-)
-def test_fields_of_a_later_format_are_passed_over(unknown: bytes) -> None:
-    message = aggregate(("EUR/USD", None, b"one"))[4:-16]
-    assert [data for *_, data in deaggregate(sealed(unknown + message + unknown))] == [b"one"]
-
-
-def test_an_aggregate_of_nothing_has_no_members() -> None:
-    assert members(sealed(b""), *WHOLE) == ([], True)
-
-
 whole = aggregate(("EUR/USD", None, b"one"), ("QRVA", "17", b"two" * 100))
-
-
-def test_an_aggregate_cut_anywhere_is_damaged() -> None:
-    for length in range(4, len(whole)):
-        with pytest.raises(ValueError, match="sum does not match"):
-            deaggregate(whole[:length])
-
-
-@given(st.integers(4, len(whole) - 1), st.integers(1, 255))
-def test_one_changed_byte_anywhere_is_damage(at: int, change: int) -> None:
-    with pytest.raises(ValueError, match="sum does not match"):
-        deaggregate(whole[:at] + bytes([whole[at] ^ change]) + whole[at + 1 :])
-
-
-@given(st.binary(max_size=60))
-def test_any_message_comes_apart_or_is_refused(message: bytes) -> None:
-    try:
-        parts = deaggregate(sealed(message))
-    except ValueError:
-        return
-    assert all(isinstance(data, bytes) for part in parts for data in part)
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"\x1a\x05\x08\x00\x1a\x01x",  # a key that no table holds
-        b"\x0a\x01k\x1a\x03\x1a\x01x",  # no key
-        b"\x0a\x01k\x1a\x02\x08\x00",  # no data
-        b"\x0a\x01k\x1a\x07\x08\x00\x10\x00\x1a\x01x",  # an explicit hash key that no table holds
-        b"\x0a\x7fk",  # longer than what there is
-        b"\x0a",
-        b"\x1a\x01\x80",
-        b"\x08" + b"\x80" * 12,
-        b"\x0b\x01",  # a wire type that there is not
-        b"\x21short",
-        b"\x25x",
-    ],
-)
-def test_a_message_that_is_none_is_refused(message: bytes) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        deaggregate(sealed(message))
 
 
 def test_a_hash_key_that_is_no_number_is_damage() -> None:

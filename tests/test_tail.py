@@ -4,6 +4,7 @@ import base64
 import json
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import msgspec
 import pytest
 from aws_kinesis_agg.aggregator import RecordAggregator
 
-from daemon import Host, Process, Stream, eventually, tickerd
+from daemon import Host, Process, Stream, eventually
 from made import SOURCE, Keyed, made
 from tickerd.reading.get_records import Entry
 from tickerd.reading.stream import StreamShard
@@ -121,7 +122,7 @@ def test_the_children_of_a_split_are_shown_after_their_parent(host: Host, stream
 @pytest.mark.parametrize("arriving", [True, False])
 def test_a_reader_that_goes_ends_it_without_a_word(host: Host, stream: Stream, arriving: bool) -> None:
     put(stream, KEYED)
-    command = [*tickerd("tail"), *LONG_AGO, *where(stream)]
+    command = [sys.executable, "-P", "-m", "tickerd", "tail", *LONG_AGO, *where(stream)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=host.environment
     ) as tail:

@@ -1,11 +1,13 @@
 """`verify` makes every record again and finds those with other bytes, whichever copy is the wrong one."""
 
 import asyncio
+import base64
 from collections.abc import Sequence
 
 import msgspec
 import pytest
 
+from daemon import Host, Stream
 from made import SOURCE, Made, altered, made
 from tickerd.config import load
 from tickerd.reading.account_file import Account
@@ -138,6 +140,32 @@ def test_a_recipe_that_cannot_be_followed_is_named(of_market: Made, change: dict
     report, _ = compared(of_market.payloads, account)
     assert report.notes[0].startswith(f"{SOURCE}: contents not compared: {why}")
     assert report.exit_code == 0
+
+
+def test_the_account_of_a_daemon_lets_all_be_compared_though_its_rate_changed(
+    host: Host, stream: Stream
+) -> None:
+    stages = [{"for_s": 2, "records_per_second": 2000}, {"for_s": 1, "records_per_second": 500}]
+    daemon = host.run(
+        "--records", "4000", rate__records_per_second=400, rate__stages=stages, **stream.settings
+    )
+    assert daemon.wait() == 0
+    assert any(len(source["segments"]) > 1 for source in host.account()["sources"])
+    account = ("--account", str(host.state / "account.json"), *where(stream))
+    whole = host.tickerd("verify", *account)
+    assert whole.returncode == 0, whole.stdout
+    assert "not compared" not in whole.stdout
+    key, data = "EUR/USD", '{"type":"forex","currency_pair":"EUR/USD","time":"2026-11-24T16:00:00Z"'
+    source = host.account()["sources"][0]["source"]
+    wrong = base64.b64encode(f'{data},"source":"{source}","seq":7}}'.encode()).decode()
+    stream.local.call("PutRecord", StreamName=stream.name, PartitionKey=key, Data=wrong)
+    found = host.tickerd("verify", *account)
+    assert found.returncode == 1
+    assert f"altered of {source}: 7\n" in found.stdout
+
+
+def where(stream: Stream) -> list[str]:
+    return ["--stream", stream.name, "--set", f"kinesis.endpoint_url={stream.url}"]
 
 
 def test_segments_that_do_not_follow_are_named(of_market: Made) -> None:

@@ -38,9 +38,9 @@ async def followed(url: str, **options: Any) -> AsyncIterator[tuple[list[Report]
         reading.cancel()
 
 
-async def until(condition: Callable[[], object]) -> None:
+async def until_told(told: list[Report], records: int) -> None:
     async with asyncio.timeout(60):
-        while not condition():
+        while not told or told[-1].totals.records != records:
             await asyncio.sleep(0.02)
 
 
@@ -78,10 +78,10 @@ def test_what_arrives_later_is_read_through_splits_and_merges_in_order() -> None
                 for step, change in enumerate((split, merge, split, split)):
                     end = 400 * (step + 1)
                     await put(client, keyed[end - 400 : end])
-                    await until(lambda end=end: told and told[-1].totals.records == end)
+                    await until_told(told, end)
                     await change(client)
                 await put(client, keyed[1600:])
-                await until(lambda: told[-1].totals.records == RECORDS)
+                await until_told(told, RECORDS)
                 return told, await stopped()
 
     told, last = asyncio.run(scene())
@@ -100,9 +100,9 @@ def test_a_hole_is_told_when_it_has_settled() -> None:
         async with emulators.local_here(LocalOptions(shard_limits=False)) as (_, client):
             async with followed(client.meta.endpoint_url, settle_s=0.5) as (told, stopped):
                 await put(client, [*keyed[:900], *keyed[901:1200]])
-                await until(lambda: told and told[-1].totals.records == 1199)
+                await until_told(told, 1199)
                 await put(client, keyed[1200:])
-                await until(lambda: told[-1].totals.records == RECORDS - 1)
+                await until_told(told, RECORDS - 1)
                 return [*told, await stopped()]
 
     told = asyncio.run(scene())

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-from tickerd.reading.aggregates import MAGIC, members
+from tickerd.kinesis.kpl import MAGIC
+from tickerd.reading.aggregates import members
 from tickerd.reading.get_records import Entry
 from tickerd.reading.stream import StreamShard
 
