@@ -190,7 +190,7 @@ class LaneOutbox:
         order = np.argsort(shards, kind="stable")
         rows, shards = rows.pick(order), shards[order]
         starts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)]
-        return [(self._lanes[shards[start]], rows.part(start, stop)) for start, stop in pairwise(starts)]
+        return [(self._lanes[shards[start]], rows.own_part(start, stop)) for start, stop in pairwise(starts)]
 
     def _close(self, lane: Lane, *, whole: bool) -> None:
         """Make entries of a lane's open records: of all of them, or of those that fill entries."""
