@@ -33,9 +33,8 @@ def held_up(daemon: Daemon, code: str) -> Json:
     assert f"destination: {error['message']}" in daemon.get("/readyz?verbose")[1]
     said = daemon.said()
     assert "Traceback" not in said
-    for worker in ("worker 0", "worker 1"):
-        lines = [line for line in daemon.lines() if line["process"] == worker and line["level"] == "error"]
-        assert [line["error_code"] for line in lines] == [code]
+    lines = [line for line in daemon.lines() if line["level"] == "error"]
+    assert [line["error_code"] for line in lines] == [code]  # one for the host, whichever worker found it
     return dict(error)
 
 
@@ -43,7 +42,7 @@ def recovered(daemon: Daemon, host: Host, stream: Stream) -> Json:
     """Wait until records flow and no cause is left, then stop; what `verify` says."""
     daemon.until("recovery", lambda status: not status["errors"] and status["rates"]["acked"] > 0)
     daemon.until("an end of catching up", lambda status: status["lag_seconds"] < 1)
-    assert len(daemon.logged("the stream takes records again")) == 2
+    assert len(daemon.logged("the stream takes records again")) == 1
     assert daemon.stop() == 0
     report = host.verify(stream)
     assert report["code"] == report["totals"]["lost"] == report["totals"]["altered"] == 0

@@ -1,6 +1,8 @@
 """What `tickerd check` says beyond the settings being sound: the ceiling that the partition keys set."""
 
-from tickerd.kinesis.limiter import ceiling_records_per_second
+import numpy as np
+
+from tickerd.kinesis.ceiling import ceiling_records_per_second
 from tickerd.kinesis.stream import RECORD_BYTES_MEAN
 from tickerd.market.universe import Universe
 from tickerd.recipe import market_of, recipe_of
@@ -22,18 +24,25 @@ def hottest_key_ceiling(settings: Settings) -> tuple[str, float, float]:
     return (
         universe.instruments[hottest],
         share,
-        ceiling_records_per_second(shares[[hottest]], RECORD_BYTES_MEAN),
+        ceiling_records_per_second(
+            shares[[hottest]], RECORD_BYTES_MEAN, aggregated=settings.kinesis.aggregation != "none"
+        ),
     )
 
 
 def ceiling_line(settings: Settings) -> str:
     """One line: how many records per second a stream can take with these keys, however many shards it has."""
+    a_shard = ceiling_records_per_second(
+        np.ones(1), RECORD_BYTES_MEAN, aggregated=settings.kinesis.aggregation != "none"
+    )
     if settings.kinesis.partition_key == "even":
-        return 'kinesis.partition_key = "even": every shard is filled alike; 1,000 records/s a shard'
+        return (
+            f'kinesis.partition_key = "even": every shard is filled alike; {a_shard:,.0f} records/s a shard'
+        )
     instrument, share, ceiling = hottest_key_ceiling(settings)
     line = (
         f'kinesis.partition_key = "instrument": a stream takes at most {ceiling:,.0f} records/s, however '
-        f"many shards it has: {instrument} has {share:.1%} of the records, and a shard takes 1,000/s"
+        f"many shards it has: {instrument} has {share:.1%} of the records, and a shard takes {a_shard:,.0f}/s"
     )
     if settings.kinesis.shard_limits and settings.rate.records_per_second > ceiling:
         wanted = settings.rate.records_per_second

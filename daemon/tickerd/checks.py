@@ -50,8 +50,6 @@ NOT_YET: dict[str, tuple[object, ...]] = {
     "rate.mode": ("stream",),
     "rate.fleet_records_per_second": (0,),
     "destination.kind": ("kinesis",),
-    "kinesis.aggregation": ("none",),
-    "kinesis.order": ("relaxed",),
     "kinesis.request": ("json",),
     "web.control_socket": ("",),
     "web.token_file": ("",),

@@ -16,7 +16,9 @@ from tickerd.config import Loaded, SettingsError, describe, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
 from tickerd.schedule import RECORDS_PER_PART_MAX
+from tickerd.settings import Settings
 
+FEEDS = ("forex", "stock", "news")
 EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
 
 
@@ -102,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
         "--records", type=count, help="exactly so many, at the smallest rate that makes them before --to"
     )
     generate.add_argument("--rate", type=positive, help="records per second (rate.records_per_second)")
-    generate.add_argument("--feed", choices=("forex", "stock", "news"), help="this feed alone")
+    generate.add_argument("--feed", choices=FEEDS, help="this feed alone")
     generate.add_argument("--instrument", metavar="I", help="this pair, stock or currency alone")
     generate.add_argument("--seed", type=seed, help="the market's seed (market.seed)")
     generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
@@ -116,19 +118,29 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
     generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
 
-    add("check", "say whether the settings are sound", _check)
+    check = add("check", "whether the settings are sound, and with --online whether they would work", _check)
+    check.add_argument("--online", action="store_true", help="ask the service too; nothing is written")
     add("config", "the settings in force and where each came from", _config)
 
     verify = add("verify", "read a stream back and say what was lost, doubled or altered", _verify)
     verify.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
     verify.add_argument("--json", action="store_true", help="the report as JSON on standard output")
-    verify.add_argument("--from", type=moment, dest="from_time", metavar="T", help="read from this time on")
+    verify.add_argument("--from", type=moment, dest="from_time", metavar="T", help="arrived at T or later")
+    verify.add_argument("--to", type=moment, dest="to_time", metavar="T", help="arrived before T")
+    verify.add_argument("--source", action="append", default=[], metavar="S", help="this source alone")
     verify.add_argument(
         "--settle", type=not_negative, default=60.0, help="seconds left out at both ends (60)"
     )
     verify.add_argument(
-        "--account", type=Path, metavar="FILE", help="account.json: judge heads and tails too"
+        "--account", type=Path, metavar="FILE", help="account.json: judge heads, tails and contents too"
     )
+    verify.add_argument("--follow", action="store_true", help="read on, and report from time to time")
+
+    tail = add("tail", "show a stream's records as they arrive", _tail)
+    tail.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
+    tail.add_argument("--from", type=moment, dest="from_time", metavar="T", help="from this arrival on (now)")
+    tail.add_argument("--source", action="append", default=[], metavar="S", help="this source alone")
+    tail.add_argument("--feed", action="append", default=[], choices=FEEDS, help="this feed alone")
     return top
 
 
@@ -200,7 +212,18 @@ def _check(arguments: argparse.Namespace) -> int:
     check_universe(loaded.settings)
     sys.stdout.write("the settings are sound\n")
     sys.stdout.write(ceiling_line(loaded.settings) + "\n")
-    return 0
+    return _check_online(loaded.settings) if arguments.online else 0
+
+
+def _check_online(settings: Settings) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from tickerd.online import check_online  # noqa: PLC0415
+
+    findings = asyncio.run(check_online(settings))
+    for finding in findings:
+        sys.stdout.write(finding.line + "\n") if finding.works else say(finding.line)
+    return 0 if all(finding.works for finding in findings) else EXIT_FAILED
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -272,15 +295,13 @@ def arguments_error(line: str) -> Never:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    import asyncio  # noqa: PLC0415
-
     from tickerd.reading import ReadingError  # noqa: PLC0415
     from tickerd.reading.account_file import load_account  # noqa: PLC0415
-    from tickerd.reading.progress import shown  # noqa: PLC0415
-    from tickerd.reading.report import render, report_json  # noqa: PLC0415
-    from tickerd.reading.verify import VerifyOptions, verify  # noqa: PLC0415
+    from tickerd.reading.command import verify  # noqa: PLC0415
+    from tickerd.reading.verify import VerifyOptions  # noqa: PLC0415
 
-    kinesis = _loaded(arguments).settings.kinesis
+    settings = _loaded(arguments).settings
+    kinesis = settings.kinesis
     try:
         options = VerifyOptions(
             stream=arguments.stream or kinesis.stream,
@@ -288,15 +309,33 @@ def _verify(arguments: argparse.Namespace) -> int:
             endpoint_url=kinesis.endpoint_url,
             role_arn=kinesis.role_arn,
             from_time=arguments.from_time,
+            to_time=arguments.to_time,
+            sources=tuple(arguments.source),
             settle_s=arguments.settle,
             account=load_account(arguments.account) if arguments.account else None,
+            settings=settings,
         )
-        with shown("reading") as progress:
-            report = asyncio.run(verify(options, progress))
+        return verify(options, as_json=arguments.json, follow=arguments.follow)
     except ReadingError as error:
         raise Failed(str(error)) from error
-    if arguments.json:
-        sys.stdout.buffer.write(report_json(report) + b"\n")
-    else:
-        sys.stdout.write(render(report) + "\n")
-    return report.exit_code
+
+
+def _tail(arguments: argparse.Namespace) -> int:
+    from tickerd.reading import ReadingError  # noqa: PLC0415
+    from tickerd.reading.command import tail  # noqa: PLC0415
+    from tickerd.reading.tail import TailOptions  # noqa: PLC0415
+
+    kinesis = _loaded(arguments).settings.kinesis
+    try:
+        options = TailOptions(
+            stream=arguments.stream or kinesis.stream,
+            region=kinesis.region,
+            endpoint_url=kinesis.endpoint_url,
+            role_arn=kinesis.role_arn,
+            from_time=arguments.from_time,
+            sources=tuple(arguments.source),
+            feeds=tuple(arguments.feed),
+        )
+        return tail(options)
+    except ReadingError as error:
+        raise Failed(str(error)) from error

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from tickerd.encoding import Encode
 from tickerd.kinesis.delivery import Delivery
-from tickerd.kinesis.stream import KinesisStream
 from tickerd.market.market import Market
 from tickerd.observe.counters import NO_FRAME
 from tickerd.source import Source
@@ -22,22 +21,17 @@ class Pipeline:
     source: Source
     market: Market
     encode: Encode
-    stream: KinesisStream
     delivery: Delivery
     making: Callable[[int], None]
 
     async def run(self) -> None:
         """Carry frames until the source gives out no more, then wait until all is acknowledged."""
         async for part in self.source.parts():  # which frame is due, with which counts and first seq
-            calls = []
             if part.records:
                 self.making(part.frame)
                 batch = self.market.records(self.source.name, part)  # columns -> Structs
-                calls = self.stream.pack(batch, self.encode)  # encode, address, fill calls
+                data = self.encode(batch.records)  # -> bytes
                 self.making(NO_FRAME)
-            for call in calls or self.stream.lingering():
-                await self.delivery.submit(call)  # the only place that waits: backpressure
-            await asyncio.sleep(0)  # the calls go out now, not after the next part
-        for call in self.stream.flush():
-            await self.delivery.submit(call)
+                await self.delivery.submit(batch, data)  # the only place that waits: backpressure
+            await asyncio.sleep(0)  # calls go out now, not after the next part
         await self.delivery.drain()

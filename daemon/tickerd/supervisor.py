@@ -17,6 +17,7 @@ import msgspec
 from tickerd.checkpoint import replace_durably
 from tickerd.config import workers as worker_count
 from tickerd.market.universe import Universe
+from tickerd.observe.causes import Causes
 from tickerd.observe.counters import Counts, Slab
 from tickerd.observe.rates import Rate
 from tickerd.recipe import market_of, recipe_of
@@ -49,6 +50,7 @@ class Supervisor:
         self.address = ""  # of the web side, once it listens
         self.generated_rate = Rate()
         self.acked_rate = Rate()
+        self._causes = Causes()
         self._warned = False
         self._records = records
         self._seconds = float("inf") if seconds is None else seconds
@@ -190,6 +192,7 @@ class Supervisor:
         self.generated_rate.add(sum(total.records_generated))
         self.acked_rate.add(sum(total.records_acked))
         self._warn_above_ceiling()
+        self._causes.look(slot.report for slot in self.slots)
         if self.ready_since_s is None and all(slot.report.beat_s for slot in self.slots):
             self.ready_since_s = now_s
             log.info("ready", extra={"workers": self.workers, "run": self.current_run.identity.run})

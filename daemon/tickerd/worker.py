@@ -208,7 +208,7 @@ class Worker:
         ended = asyncio.Event()
         saving = asyncio.create_task(_save_each_second(source, ended))
         try:
-            await Pipeline(source, market, encode, stream, delivery, making).run()
+            await Pipeline(source, market, encode, delivery, making).run()
         except asyncio.CancelledError:
             log.debug("stopped before all was acknowledged")
         finally:

@@ -6,6 +6,7 @@ the library's work. No retry of PutRecords is made here: that is delivery's.
 """
 
 import asyncio
+import io
 import ssl
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -16,16 +17,10 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.utils import get_environ_proxies
 
+from tickerd.kinesis.cause import Cause, cause_of, no_proxy, unreachable
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
 from tickerd.kinesis.session import open_session
 from tickerd.kinesis.shards import Shard, ShardMap
@@ -33,19 +28,9 @@ from tickerd.settings import Kinesis
 
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
-CODE_CHARACTERS_MAX, MESSAGE_CHARACTERS_MAX = 100, 1000  # of what a server says; it is shown on one line
+LARGE_BYTES = 1024 * 1024  # bodies beyond it are sent in pieces, so that the event loop turns meanwhile
+HASHED = "USER_PARTITION_KEY"  # the distribution of a stream that says nothing of it
 NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
-
-
-class Cause(NamedTuple):
-    """Why the stream does not take records: an error code, a line for people, and what to expect of it.
-
-    A permanent cause stands until somebody mends it; any other may pass by itself.
-    """
-
-    code: str
-    message: str
-    permanent: bool
 
 
 class StreamError(Exception):
@@ -56,15 +41,27 @@ class StreamError(Exception):
         self.cause = cause
 
 
+class Shards(NamedTuple):
+    """What ListShards says of the stream."""
+
+    shard_map: ShardMap  # the open ones
+    by_id: dict[str, Shard]  # closed ones too, as long as the stream has records of theirs
+
+
 class StreamInfo(NamedTuple):
     """What DescribeStreamSummary and ListShards say of the stream."""
 
     name: str
     arn: str
-    distribution: str  # RecordDistributionStrategy, "HASH" unless the stream says otherwise
+    distribution: str  # RecordDistributionStrategy: "AUTO", or by the hash of the partition key
     entry_bytes_max: int
-    address: bytes  # the request's opening with the field that names the stream: {"StreamARN":"…"
-    shard_map: ShardMap
+    named: dict[str, str]  # the field by which requests name the stream
+    shards: Shards
+
+    @property
+    def address(self) -> bytes:
+        """The opening of a request: {"StreamARN":"…"."""
+        return msgspec.json.encode(self.named)[:-1]
 
 
 class Reply(NamedTuple):
@@ -145,42 +142,46 @@ class KinesisClient:
             summary = answer["StreamDescriptionSummary"]
             named = {"StreamARN": summary["StreamARN"]}
             try:
-                shards = await self._open_shards(named)
+                shards = await self._list_shards(named)
             except ClientError as error:
                 # Some emulators know no StreamARN; the name does wherever the stream is the account's own.
                 if error.response["Error"]["Code"] not in NAME_BY_ARN_REFUSED:
                     raise
                 named = {"StreamName": summary["StreamName"]}
-                shards = await self._open_shards(named)
+                shards = await self._list_shards(named)
             return StreamInfo(
                 summary["StreamName"],
                 summary["StreamARN"],
-                summary.get("RecordDistributionStrategy", "HASH"),
+                summary.get("RecordDistributionStrategy", HASHED),
                 summary.get("MaxRecordSizeInKiB", ENTRY_BYTES_MAX_DEFAULT // 1024) * 1024,
-                msgspec.json.encode(named)[:-1],
-                ShardMap(shards),
+                named,
+                shards,
             )
         except (BotoCoreError, ClientError, ValueError) as error:
             raise StreamError(cause_of(error)) from error
 
-    async def _open_shards(self, named: dict[str, str]) -> list[Shard]:
-        """The open shards, all pages of them."""
-        shards: list[Shard] = []
-        request: dict[str, Any] = {**named, "ShardFilter": {"Type": "AT_LATEST"}}
+    async def list_shards(self, info: StreamInfo) -> Shards:
+        """The shards of a stream that was described; StreamError when they cannot be had."""
+        try:
+            return await self._list_shards(info.named)
+        except (BotoCoreError, ClientError, ValueError) as error:
+            raise StreamError(cause_of(error)) from error
+
+    async def _list_shards(self, named: dict[str, str]) -> Shards:
+        """All shards, all pages of them."""
+        by_id: dict[str, Shard] = {}
+        closed: set[str] = set()
+        request: dict[str, Any] = named
         while True:
             answer = await self._client.list_shards(**request)
-            shards += [
-                Shard(
-                    shard["ShardId"],
-                    int(shard["HashKeyRange"]["StartingHashKey"]),
-                    int(shard["HashKeyRange"]["EndingHashKey"]),
-                )
-                for shard in answer["Shards"]
-                # Some emulators ignore the filter and list closed shards too.
-                if "EndingSequenceNumber" not in shard["SequenceNumberRange"]
-            ]
+            for shard in answer["Shards"]:
+                hash_keys = shard["HashKeyRange"]
+                first, last = int(hash_keys["StartingHashKey"]), int(hash_keys["EndingHashKey"])
+                by_id[shard["ShardId"]] = Shard(shard["ShardId"], first, last)
+                if "EndingSequenceNumber" in shard["SequenceNumberRange"]:
+                    closed.add(shard["ShardId"])
             if not answer.get("NextToken"):
-                return shards
+                return Shards(ShardMap(each for each in by_id.values() if each.shard_id not in closed), by_id)
             request = {"NextToken": answer["NextToken"]}
 
     async def put_records(self, body: bytes) -> Reply:
@@ -200,8 +201,11 @@ class KinesisClient:
             )
             SigV4Auth(credentials, "kinesis", self._region).add_auth(request)
             headers = dict(request.headers.items())
-            async with self._http.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
+            data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
+            async with self._http.post(self._url, data=data, headers=headers, proxy=self._proxy) as answer:
                 return Reply(answer.status, await answer.read())
+        except aiohttp.ClientProxyConnectionError as error:
+            return Reply(0, f"ProxyConnectionError: {no_proxy(str(error))}".encode())
         except TimeoutError:
             return Reply(0, f"Timeout: {unreachable('no answer in time')}".encode())
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
@@ -209,73 +213,3 @@ class KinesisClient:
         except (BotoCoreError, ClientError) as error:
             cause = cause_of(error)
             return Reply(0, f"{cause.code}: {cause.message}".encode())
-
-
-def cause_of(error: Exception) -> Cause:
-    """What a library's error means to the operator, with the remedy in the line."""
-    match error:
-        case ClientError():
-            code = str(error.response["Error"].get("Code", "Unknown"))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-            return service_cause(code, str(error.response["Error"].get("Message", "")), status)
-        case NoRegionError():
-            return Cause("NoRegion", "no region is known: set kinesis.region or AWS_DEFAULT_REGION", True)
-        case NoCredentialsError():
-            message = "no AWS credentials found: give the host a role, or set a profile or AWS_ACCESS_KEY_ID"
-            return Cause("NoCredentials", message, True)
-        case EndpointConnectionError() | HTTPClientError():
-            return Cause("ConnectionError", unreachable(str(error)), False)
-        case BotoCoreError():
-            return Cause(type(error).__name__, one_line(str(error)), True)
-        case _:  # a shard map with holes, an endpoint that is no URL, a file that cannot be read
-            return Cause(type(error).__name__, one_line(str(error)), False)
-
-
-def unreachable(detail: str) -> str:
-    """The line for an endpoint that does not answer."""
-    see = "see kinesis.endpoint_url, kinesis.region and the network"
-    return f"the endpoint does not answer ({one_line(detail)}): {see}"
-
-
-def one_line(text: str) -> str:
-    """What others wrote, without its line ends, and not all of it."""
-    return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]
-
-
-REMEDIES = {
-    "ResourceNotFoundException": "create the stream, or correct kinesis.stream or kinesis.region",
-    "AccessDenied": "allow sts:AssumeRole on kinesis.role_arn, and let the role trust these credentials",
-    "AccessDeniedException": "allow kinesis:PutRecords, ListShards and DescribeStreamSummary on the stream",
-    "UnrecognizedClientException": "the credentials are not valid in this region",
-    "InvalidSignatureException": "check the credentials and this host's clock",
-    "ExpiredTokenException": "the credentials have expired and could not be renewed",
-}
-
-
-def service_cause(code: str, message: str, status: int) -> Cause:
-    """What an error answer of the service means."""
-    remedy = REMEDIES.get(code, "")
-    if code.startswith("KMS"):
-        remedy = "allow kms:GenerateDataKey on the stream's key, and see that it is enabled"
-    code = one_line(code)[:CODE_CHARACTERS_MAX]
-    line = f"{code}: {one_line(message)}" + (f"; {remedy}" if remedy else "")
-    return Cause(code, line, permanent=not is_retryable(code, status))
-
-
-RETRYABLE = {
-    "ProvisionedThroughputExceededException",
-    "LimitExceededException",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "KMSThrottlingException",
-    "InternalFailure",
-    "InternalFailureException",
-    "ServiceUnavailable",
-    "RequestTimeout",
-    "RequestTimeoutException",
-}
-
-
-def is_retryable(code: str, status: int) -> bool:
-    """Whether the same request may succeed later without anybody's help."""
-    return status >= 500 or code in RETRYABLE

@@ -1,146 +1,207 @@
-"""Carries calls to their acknowledgement: bounded in flight, failed entries sent again, causes waited out.
+"""Carries records to their acknowledgement: bounded in flight, failed entries sent again, causes waited out.
 
 `submit` is the only place where the data plane waits. A record counts as delivered when the service has
 acknowledged it, never before; nothing is given up, what is left at the end stays owed by the checkpoint.
 """
 
 import asyncio
-import random
 import time
 
+from tickerd.batch import Batch
 from tickerd.checkpoint import Progress
+from tickerd.kinesis.accounting import Accounting
+from tickerd.kinesis.aggregate import KPL, LINES, Aggregator
 from tickerd.kinesis.calls import Call
-from tickerd.kinesis.client import Cause, StreamError
+from tickerd.kinesis.cause import Cause
+from tickerd.kinesis.client import StreamError
 from tickerd.kinesis.gate import Gate
+from tickerd.kinesis.lanes import LaneOutbox
+from tickerd.kinesis.outbox import Outbox
+from tickerd.kinesis.plain import PlainOutbox
+from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.settle import Fate, Outcome, settle
 from tickerd.kinesis.stream import KinesisStream
-from tickerd.observe.counters import Report, error_label
-from tickerd.schedule import end_ms
+from tickerd.observe.counters import Report
 from tickerd.settings import Kinesis
 
-RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0  # full jitter below this, doubled with every try
 UNREACHABLE_AFTER_FAILURES = 8  # calls in a row without any answer, before the endpoint counts as unreachable
 RENEW_PAUSE_S = 5.0  # credentials that expired again sooner than this are no better than none
+LOOK_PAUSE_MIN_S = 0.001
+AGGREGATIONS = {"kpl": KPL, "lines": LINES}
 
 
 class Delivery:
-    """The calls of one source that are on their way."""
+    """The records of one source that are on their way, to a stream that is open. `abandon` after use."""
 
     def __init__(
         self, stream: KinesisStream, gate: Gate, progress: Progress, report: Report, settings: Kinesis
     ) -> None:
         self._stream = stream
         self._gate = gate
-        self._progress = progress
+        self._accounting = Accounting(progress, report)
         self._report = report
-        self._counts = report.counts
-        self._calls_max = settings.calls_in_flight_max
-        self._backlog_bytes_max = settings.backlog_bytes_max
-        self._backlog_bytes = 0
+        self._settings = settings
+        self._outbox, self._aggregation = self._new_outbox()
+        self._body_bytes = 0  # of the calls that were taken and are not answered
+        self._draining = False
+        self._no_slot = False  # what waits does so because enough calls are on their way
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
+        self._wake = asyncio.Event()
         self._failures = 0  # calls in a row that got no answer
         self._renewed_s = -RENEW_PAUSE_S
         self._bug: BaseException | None = None
+        self._dispatching = asyncio.create_task(self._dispatch())
+        self._dispatching.add_done_callback(self._ended)
 
-    async def submit(self, call: Call) -> None:
-        """Send the call in the background, as soon as there is room for it."""
-        size = len(call.body)
-        while (
-            self._bug is None
-            and self._tasks
-            and (len(self._tasks) >= self._calls_max or self._backlog_bytes + size > self._backlog_bytes_max)
-        ):
+    async def submit(self, batch: Batch, data: list[bytes]) -> None:
+        """Send the batch's records, encoded as `data`, in the background; wait first until there is room."""
+        while self._bug is None and self._is_full():
             self._room.clear()
             await self._room.wait()
         if self._bug is not None:
             raise self._bug
-        self._backlog_bytes += size
-        task = asyncio.create_task(self._deliver(call))
-        self._tasks.add(task)
-        task.add_done_callback(lambda done: self._done(done, size))
-        self._report.requests_in_flight = len(self._tasks)
+        self._follow()
+        keys = self._outbox.route.keys_of(batch.instruments)
+        rows = Rows.of_frame(data, keys, batch.feeds, batch.frame)
+        self._outbox.put(rows, time.monotonic())
+        self._wake.set()
 
     async def drain(self) -> None:
         """Wait until everything is acknowledged."""
-        while self._bug is None and self._tasks:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        self._draining = True
+        self._outbox.flush()
+        self._wake.set()
+        while self._bug is None and (self._tasks or self._body_bytes or not self._outbox.empty):
+            self._room.clear()
+            await self._room.wait()
         if self._bug is not None:
             raise self._bug
 
     async def abandon(self) -> None:
         """Stop sending; what is not acknowledged stays owed."""
-        for task in self._tasks:
+        tasks = [self._dispatching, *self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, task: asyncio.Task[None], size: int) -> None:
+    def _is_full(self) -> bool:
+        if self._no_slot and self._outbox.ready:
+            return True
+        return self._outbox.waiting_bytes + self._body_bytes > self._settings.backlog_bytes_max
+
+    def _new_outbox(self) -> tuple[Outbox, str]:
+        """What the stream and the settings ask for now."""
+        stream, settings = self._stream, self._settings
+        aggregation, linger_s = stream.aggregation, settings.linger_ms / 1000
+        if aggregation == "none":
+            return PlainOutbox(stream.head, stream.route, stream.entry_bytes_max, linger_s), aggregation
+        aggregator = Aggregator(
+            AGGREGATIONS[aggregation], settings.aggregate_bytes_max, stream.entry_bytes_max
+        )
+        in_order = settings.order == "key"
+        return LaneOutbox(stream.head, stream.route, aggregator, linger_s, in_order=in_order), aggregation
+
+    def _follow(self) -> None:
+        """Go by the stream's newest map."""
+        if self._stream.route is not self._outbox.route and self._stream.aggregation == self._aggregation:
+            self._outbox.reroute(self._stream.route)
+
+    def _change_outbox(self) -> None:
+        """Go by what the stream allows now. Nothing is on its way, so that nothing is overtaken."""
+        waiting = self._outbox.leave()
+        self._outbox, self._aggregation = self._new_outbox()
+        for rows in waiting:
+            rows.keys = self._outbox.route.keys_of(rows.keys)
+            self._outbox.put(rows, time.monotonic())
+        if self._draining:
+            self._outbox.flush()
+
+    async def _dispatch(self) -> None:
+        """Send what may go, as long as there is something, and wait until there is."""
+        while True:
+            self._wake.clear()
+            changing = self._stream.aggregation != self._aggregation
+            if self._tasks and (changing or len(self._tasks) >= self._settings.calls_in_flight_max):
+                self._no_slot = True
+                await self._wake.wait()
+                continue
+            if changing:
+                self._change_outbox()
+            self._follow()
+            now_s = time.monotonic()
+            call = self._outbox.take(now_s)
+            self._room.set()
+            if call is None:
+                self._no_slot = False
+                await self._until_due(now_s)
+                continue
+            self._body_bytes += len(call.body)
+            self._no_slot |= self._gate.cause is not None
+            probing = await self._gate.passage()
+            task = asyncio.create_task(self._deliver(call, probing=probing))
+            self._tasks.add(task)
+            task.add_done_callback(self._answered)
+            self._report.requests_in_flight = len(self._tasks)
+
+    async def _until_due(self, now_s: float) -> None:
+        """Wait until something has happened, or until time alone may let something go."""
+        due_s = self._outbox.due_s(now_s)
+        if due_s is None:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(max(LOOK_PAUSE_MIN_S, due_s - now_s)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _answered(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._backlog_bytes -= size
         self._report.requests_in_flight = len(self._tasks)
-        self._room.set()
+        self._ended(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self._bug = task.exception()
+        self._room.set()
+        self._wake.set()
 
-    async def _deliver(self, call: Call) -> None:
-        """Send one call, and what is left of it, until nothing is."""
-        tries = 0
-        left: Call | None = call
-        while left is not None:
-            probing = await self._gate.passage()
-            await self._stream.turn(left)
-            began_s = time.monotonic()
-            reply = await self._stream.send(left)
-            outcome = settle(len(left), reply)
-            self._count(left, outcome, time.monotonic() - began_s)
-            left = self._acknowledge(left, outcome)
-            await self._react(outcome, began_s, probing=probing)
-            if left is not None:
-                self._counts.record_retries += len(left)
-                if self._gate.cause is None:
-                    await asyncio.sleep(random.uniform(0, min(RETRY_MAX_S, RETRY_FIRST_S * 2**tries)))
-                tries += 1
+    async def _deliver(self, call: Call, *, probing: bool) -> None:
+        """Send one call, and take its answer into account."""
+        began_s = time.monotonic()
+        reply = await self._stream.send(call.body)
+        self._body_bytes -= len(call.body)
+        outcome = settle(len(call), reply, whole=call.must_land)
+        self._accounting.answered(call, outcome, time.monotonic() - began_s)
+        await self._react(outcome, began_s, probing=probing)
+        misplaced = await self._misplaced(call, outcome)
+        self._follow()
+        settled = self._outbox.settle(call, outcome, misplaced, time.monotonic())
+        self._accounting.settled(call, settled)
 
-    def _acknowledge(self, call: Call, outcome: Outcome) -> Call | None:
-        """Take what was acknowledged into account, and return what is left to send."""
-        if outcome.unacknowledged is None:
-            return call
-        left = None
-        if outcome.unacknowledged:
-            missing = set(outcome.unacknowledged)
-            left = self._stream.again(call, outcome.unacknowledged)
-            call = call.pick([entry for entry in range(len(call)) if entry not in missing])
-        if not len(call):
-            return left
-        now_s = time.time()
-        counts = self._counts
-        for feed, (records, size) in enumerate(zip(*call.records_by_feed(), strict=True)):
-            counts.records_acked[feed] += records
-            counts.bytes_acked[feed] += int(size)
-        counts.entries_acked += len(call)
-        counts.records_per_entry.observe(1, len(call))
-        for frame, records in call.records_by_frame():
-            self._progress.acknowledge(frame, records)
-            # To the nearest frame: a delay for each record would cost more than it tells.
-            counts.record_delay_s.observe(max(0.0, now_s - end_ms(frame) / 1000), records)
-        self._report.last_ack_s = now_s
-        return left
-
-    def _count(self, call: Call, outcome: Outcome, duration_s: float) -> None:
-        counts = self._counts
-        match outcome:
-            case Outcome(unacknowledged=None):
-                result = "failed"
-            case Outcome(unacknowledged=[]):
-                result = "acknowledged"
-            case _:
-                result = "partial"
-        counts.put_requests[result] = counts.put_requests.get(result, 0) + 1
-        counts.put_request_duration_s.observe(duration_s)
-        counts.entries_per_request.observe(len(call))
-        for code, entries in outcome.errors.items():
-            label = error_label(code)
-            counts.put_errors[label] = counts.put_errors.get(label, 0) + entries
+    async def _misplaced(self, call: Call, outcome: Outcome) -> set[int]:
+        """The entries that were acknowledged by a shard whose consumers will not take them."""
+        if self._stream.is_auto and not call.must_land:
+            return set()
+        foreseen = call.route.shard_map.shards
+        unexpected = {
+            entry: shard_id
+            for entry, (shard_id, shard) in enumerate(
+                zip(outcome.landed, call.shards(len(outcome.landed)), strict=True)
+            )
+            if shard_id and shard_id != foreseen[shard].shard_id
+        }
+        if not unexpected:
+            return set()
+        if not call.must_land:
+            self._stream.surprised(call.route, unexpected.values())
+            return set()
+        await self._stream.explain(call.route, unexpected.values())
+        shards = {shard_id: self._stream.shard(shard_id) for shard_id in unexpected.values()}
+        return {
+            entry for entry, shard_id in unexpected.items() if not call.is_legal_in(entry, shards[shard_id])
+        }
 
     async def _react(self, outcome: Outcome, began_s: float, *, probing: bool) -> None:
         """What the answer means for the calls that come after this one, which was sent at `began_s`."""

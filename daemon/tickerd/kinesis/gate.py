@@ -1,7 +1,7 @@
 """Open while the stream takes records. While it is closed, one call at a time goes through, as a probe.
 
 A permanent cause (a missing stream, a denied permission) is probed every 10 s by one worker of a host; an
-endpoint that does not answer more often. The cause is logged once, and stands in the worker's report.
+endpoint that does not answer more often. The cause stands in the worker's report; the supervisor logs it.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from tickerd.kinesis.client import Cause
+from tickerd.kinesis.cause import Cause
 from tickerd.observe.counters import Problem, Report
 
 PROBE_PERMANENT_S = 10.0
@@ -55,7 +55,7 @@ class Gate:
         """The stream does not take records, and this is why; `probed` when a probe has found that out."""
         self.refusals += 1
         if self.cause is None or self.cause.code != cause.code:
-            log.error("the stream takes no records: %s", cause.message, extra={"error_code": cause.code})
+            log.debug("the gate is closed: %s", cause.message, extra={"error_code": cause.code})
             self._report.problems = [
                 Problem(cause.code[:100], cause.message[:MESSAGE_CHARACTERS_MAX], time.time(), 0)
             ]
@@ -71,7 +71,7 @@ class Gate:
         self._probing = False
         if self.cause is not None:
             since = self._report.problems[0].since
-            log.info("the stream takes records again", extra={"after_s": round(time.time() - since, 1)})
+            log.debug("the gate is open again", extra={"after_s": round(time.time() - since, 1)})
             self.cause = None
             self._report.problems = []
             self._wake()
@@ -89,7 +89,8 @@ class Gate:
         due = time.monotonic() + pause_s
         while (left := due - time.monotonic()) > 0 or not self._may_probe():
             try:
-                await asyncio.wait_for(self._hurry.wait(), min(left, POLL_S) if left > 0 else POLL_S)
+                async with asyncio.timeout(min(left, POLL_S) if left > 0 else POLL_S):
+                    await self._hurry.wait()
             except TimeoutError:
                 if self.cause is None:
                     return False

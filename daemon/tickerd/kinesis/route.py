@@ -11,16 +11,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tickerd.kinesis.limiter import ShardLimiter, ceiling_records_per_second, shares_by_shard
+from tickerd.kinesis.ceiling import ceiling_records_per_second, shares_by_shard
 from tickerd.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX
-from tickerd.kinesis.shards import ShardMap
+from tickerd.kinesis.pacing import Pacer
+from tickerd.kinesis.shards import Shard, ShardMap, hash_key
 
 
 class Route:
     """The keys of one shard map.
 
     `shares`: [instruments] each instrument's share of all records. With `partition_key` "instrument" the keys
-    are the instruments; with "even" they are one for each shard, taken in turn.
+    are the instruments; with "even" they are one for each shard, taken in turn. `pacer` says what the shards
+    take; None: no limits are kept.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class Route:
         instruments: Sequence[str],
         shares: NDArray[np.float64],
         partition_key: Literal["instrument", "even"],
-        worker_share: float | None,
+        pacer: Pacer | None,
     ) -> None:
         self.shard_map = shard_map
+        self.positions = {shard.shard_id: position for position, shard in enumerate(shard_map.shards)}
         self.even = partition_key == "even"
         self.keys = shard_map.even_keys() if self.even else list(instruments)
         self.shares = np.full(len(self.keys), 1 / len(self.keys)) if self.even else shares
@@ -42,23 +45,35 @@ class Route:
         fields = [b'","PartitionKey":' + msgspec.json.encode(key) for key in self.keys]
         self.joints = [field + b'},{"Data":"' for field in fields]
         self.tails = [field + b"}]}" for field in fields]
-        self.key_bytes = np.array([len(key.encode()) for key in self.keys], dtype=np.int32)
-        self.key_shards = shard_map.shards_of(self.keys)
-        self.limiter = ShardLimiter(len(shard_map), worker_share) if worker_share else None
+        self.key_texts = [key.encode() for key in self.keys]
+        self.key_bytes = np.array(list(map(len, self.key_texts)), dtype=np.int32)
+        self.key_hashes = [hash_key(key) for key in self.keys]
+        self.key_shards = np.array(list(map(shard_map.shard_of, self.key_hashes)), dtype=np.int32)
+        self.pacer = pacer
         self._turn = 0
 
     def keys_of(self, instruments: NDArray[np.int32]) -> NDArray[np.int32]:
-        """[records] number of the partition key for each record's instrument."""
+        """[records] number of the partition key for each record's instrument.
+
+        The keys of another map serve as well: an instrument's number is its key, and an even key may be any.
+        """
         if not self.even:
             return instruments
         keys = (self._turn + np.arange(len(instruments), dtype=np.int32)) % len(self.keys)
         self._turn = (self._turn + len(instruments)) % len(self.keys)
         return keys.astype(np.int32, copy=False)
 
-    def ceiling_records_per_second(self, record_bytes: float) -> float:
+    def holds(self, shard: Shard, keys: NDArray[np.int32]) -> bool:
+        """Whether all these keys hash into the range of a shard, of whichever map."""
+        return all(
+            shard.hash_key_start <= self.key_hashes[key] <= shard.hash_key_end
+            for key in np.unique(keys).tolist()
+        )
+
+    def ceiling_records_per_second(self, record_bytes: float, *, aggregated: bool) -> float:
         """The rate of all hosts together at which the busiest shard of this map is full."""
         by_shard = shares_by_shard(self.shares, self.key_shards, len(self.shard_map))
-        return ceiling_records_per_second(by_shard, record_bytes)
+        return ceiling_records_per_second(by_shard, record_bytes, aggregated=aggregated)
 
     def hottest(self) -> tuple[str, float]:
         """The key with the largest share of the records, and that share."""

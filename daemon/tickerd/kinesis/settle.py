@@ -1,11 +1,13 @@
 """The fate of every entry of a PutRecords call, read off the answer to it. One pure function: `settle`."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
 import msgspec
 
-from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause
+from tickerd.kinesis.cause import Cause, is_retryable, service_cause
+from tickerd.kinesis.client import Reply
 
 REFUSED_CREDENTIALS = {
     "ExpiredTokenException",
@@ -13,6 +15,9 @@ REFUSED_CREDENTIALS = {
     "UnrecognizedClientException",
     "InvalidSignatureException",
 }
+NO_ANSWER = {"ConnectionError", "ProxyConnectionError", "Timeout"}
+THROTTLED = "ProvisionedThroughputExceededException"
+_SHARD_ID = b'"ShardId":"'
 
 
 class Fate(Enum):
@@ -31,10 +36,13 @@ class Outcome(NamedTuple):
     unacknowledged: list[int] | None
     errors: dict[str, int]  # entries by error code
     cause: Cause | None = None
+    throttled: Sequence[int] = ()  # those of the unacknowledged entries that their shard had no room for
+    landed: Sequence[str] = ()  # ShardIds of the first entries, of as many as were read; "" where none is
 
 
 class _Entry(msgspec.Struct, gc=False):
     SequenceNumber: str | None = None
+    ShardId: str | None = None
     ErrorCode: str | None = None
 
 
@@ -53,13 +61,16 @@ _answer_decoder = msgspec.json.Decoder(_Answer)
 _error_decoder = msgspec.json.Decoder(_Error)
 
 
-def settle(entries: int, reply: Reply) -> Outcome:
-    """The fate of every entry of a call, from the answer to it. `entries` is how many were sent."""
+def settle(entries: int, reply: Reply, *, whole: bool = False) -> Outcome:
+    """The fate of every entry of a call, from the answer to it. `entries` is how many were sent.
+
+    `whole`: the ShardIds of all entries are wanted, not of the first alone.
+    """
     if reply.status == 200:
-        return _settle_answer(entries, reply.body)
+        return _settle_answer(entries, reply.body, whole=whole)
     if reply.status == 0:
         code, _, detail = reply.body.decode(errors="replace").partition(": ")
-        if code in {"ConnectionError", "Timeout"}:
+        if code in NO_ANSWER:
             return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, detail or code, False))
         return Outcome(Fate.HOLD, None, {code: entries}, Cause(code, detail or code, True))
     try:
@@ -75,11 +86,17 @@ def settle(entries: int, reply: Reply) -> Outcome:
     return Outcome(Fate.HOLD, None, {code: entries}, cause)
 
 
-def _settle_answer(entries: int, body: bytes) -> Outcome:
+def _settle_answer(entries: int, body: bytes, *, whole: bool) -> Outcome:
     # Almost every answer says that nothing failed: then it need not be parsed. The order and the spacing of
     # the keys are not promised, so whatever looks different is parsed.
-    if b'"FailedRecordCount":0' in body and body.count(b'"SequenceNumber":"') == entries:
-        return Outcome(Fate.DONE, [], {})
+    if (
+        not whole
+        and b'"FailedRecordCount":0' in body
+        and body.count(b'"SequenceNumber":"') == body.count(_SHARD_ID) == entries
+    ):
+        start = body.index(_SHARD_ID) + len(_SHARD_ID)
+        first = body[start : body.index(b'"', start)]
+        return Outcome(Fate.DONE, [], {}, landed=[first.decode(errors="replace")])
     try:
         answers = _answer_decoder.decode(body).Records
     except _UNREADABLE:
@@ -89,9 +106,14 @@ def _settle_answer(entries: int, body: bytes) -> Outcome:
         return Outcome(Fate.RETRY, None, {"ReplyLength": entries}, cause)
     errors: dict[str, int] = {}
     unacknowledged = []
+    throttled = []
     for number, answer in enumerate(answers):
         if answer.ErrorCode or not answer.SequenceNumber:
             code = answer.ErrorCode or "other"
             errors[code] = errors.get(code, 0) + 1
             unacknowledged.append(number)
-    return Outcome(Fate.RETRY if unacknowledged else Fate.DONE, unacknowledged, errors)
+            if code == THROTTLED:
+                throttled.append(number)
+    landed = [answer.ShardId or "" for answer in answers]
+    fate = Fate.RETRY if unacknowledged else Fate.DONE
+    return Outcome(fate, unacknowledged, errors, None, throttled, landed)

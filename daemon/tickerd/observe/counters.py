@@ -41,6 +41,7 @@ ERROR_CODES = (
     "NoCredentials",
     "NoRegion",
     "ConnectionError",
+    "ProxyConnectionError",
     "Timeout",
     "ReplyLength",
     "KMS",
@@ -56,9 +57,9 @@ def error_label(code: str) -> str:
     return code if code in ERROR_CODES else "other"
 
 
-SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LOOP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-COUNT_BUCKETS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 300.0, 400.0, 499.0, 500.0)
+COUNT_BUCKETS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 300.0, 400.0, 499.0, 500.0, 1000.0, 5000.0)
 
 
 class Histogram(msgspec.Struct):
@@ -85,7 +86,7 @@ def empty_histogram(bounds: tuple[float, ...]) -> Histogram:
 
 
 class Problem(msgspec.Struct):
-    """A cause that stands in the way of delivery; `since` in seconds (UTC, since 1970)."""
+    """A cause that stands in the way; `since` in seconds (UTC, since 1970)."""
 
     code: str
     message: str
@@ -100,6 +101,8 @@ class StreamReport(msgspec.Struct):
     shards: int
     distribution: str
     ceiling_records_per_second: float
+    aggregation: str = "none"  # in force, which the distribution may keep from being what is set
+    order: str = "relaxed"
 
 
 class Counts(msgspec.Struct):
@@ -153,7 +156,9 @@ class Report(msgspec.Struct):
     target_milli_records_per_second: int = 0
     last_ack_s: float = 0.0
     resident_bytes: int = 0
-    problems: list[Problem] = msgspec.field(default_factory=list)
+    problems: list[Problem] = msgspec.field(default_factory=list)  # what stands in the way of delivery
+    notices: list[Problem] = msgspec.field(default_factory=list)  # what is not done as it was set, and why
+    unsaved: Problem | None = None  # why the checkpoint cannot be written
     stream: StreamReport | None = None
 
 

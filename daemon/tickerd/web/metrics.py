@@ -215,8 +215,10 @@ def _of_stream(slots: list[Slot]) -> Iterator[Metric]:
     stream = next((slot.report.stream for slot in slots if slot.report.stream), None)
     yield _gauge("shards", "Open shards of the stream.", stream.shards if stream else 0)
     info = GaugeMetricFamily(
-        "tickerd_stream_info", "Always 1; the labels describe the stream.", labels=["stream", "distribution"]
+        "tickerd_stream_info",
+        "Always 1; the labels describe the stream.",
+        labels=["stream", "distribution", "aggregation", "order"],
     )
     if stream:
-        info.add_metric([stream.name, stream.distribution], 1)
+        info.add_metric([stream.name, stream.distribution, stream.aggregation, stream.order], 1)
     yield info

@@ -1,5 +1,6 @@
 """The body of `/status`: the daemon as people and scripts read it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -37,9 +38,11 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             "shards": stream.shards,
             "distribution": stream.distribution,
             "ceiling_records_per_second": round(stream.ceiling_records_per_second),
+            "aggregation": stream.aggregation,
+            "order": stream.order,
         },
         "limits": limits(),
-        "errors": [msgspec.to_builtins(problem) for problem in problems(slots)],
+        "errors": [msgspec.to_builtins(problem) for problem in [*problems(slots), *notices(slots)]],
         "workers": [_worker(slot) for slot in slots],
     }
 
@@ -56,8 +59,19 @@ def state(supervisor: Supervisor) -> str:
 
 def problems(slots: list[Slot]) -> list[Problem]:
     """What stands in the way of delivery, each cause once: since when, and how often over all workers."""
+    return _merged(problem for slot in slots for problem in slot.report.problems)
+
+
+def notices(slots: list[Slot]) -> list[Problem]:
+    """What is not done as it was set, and what keeps checkpoints from being written."""
+    reports = [slot.report for slot in slots]
+    found = [notice for report in reports for notice in report.notices]
+    return _merged([*found, *(report.unsaved for report in reports if report.unsaved is not None)])
+
+
+def _merged(found: Iterable[Problem]) -> list[Problem]:
     merged: dict[str, Problem] = {}
-    for problem in (problem for slot in slots for problem in slot.report.problems):
+    for problem in found:
         known = merged.setdefault(problem.code, Problem(problem.code, problem.message, problem.since, 0))
         known.since = min(known.since, problem.since)
         known.count += problem.count

@@ -1,0 +1,244 @@
+"""Records that go many to an entry: one lane a shard, whose aggregates fill over frames.
+
+With `in_order` a lane has at most one entry on its way, so the first copies of a key's records are stored in
+order; when the map changes, the lanes that it touches become empty before those that follow them begin.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from tickerd.kinesis.aggregate import Aggregator, Entry
+from tickerd.kinesis.calls import request_body
+from tickerd.kinesis.lane import Lane, LaneCall
+from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
+from tickerd.kinesis.outbox import NEVER_S, Settled, retry_pause_s, tell_pacer
+from tickerd.kinesis.route import Route
+from tickerd.kinesis.rows import Rows, joined
+from tickerd.kinesis.settle import Outcome
+
+CALL_BYTES = 700 * 1024  # of a call, once it has an entry: its body is not large, which the client knows
+FRAMING_BYTES = 1024  # so many of an aggregate, at least, its format may need
+
+assert CALL_BYTES <= CALL_BYTES_MAX, "a call is no larger than the service takes"
+
+
+class LaneOutbox:
+    """`head` is what stands before the first entry's data in a request."""
+
+    def __init__(
+        self, head: bytes, route: Route, aggregator: Aggregator, linger_s: float, *, in_order: bool
+    ) -> None:
+        self.route = route
+        self.waiting_bytes = 0
+        self._head = head
+        self._aggregator = aggregator
+        self._linger_s = linger_s
+        self._in_order = in_order
+        self._lanes = [Lane(shard) for shard in range(len(route.shard_map))]
+        self._leaving: list[
+            Lane
+        ] = []  # closed ones from which something waits or is on its way, oldest first
+        self._queued: dict[Lane, None] = {}  # open ones with a queue, those served longest ago first
+        self._queued_bytes = 0  # of all entries that wait
+        self._since_s = NEVER_S  # when the first of the open records began to wait
+
+    @property
+    def ready(self) -> bool:
+        """Whether a full call waits for its turn or for its shards."""
+        return self._queued_bytes >= CALL_BYTES
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing waits; no record is empty."""
+        return not self.waiting_bytes
+
+    def put(self, rows: Rows, now_s: float) -> None:
+        """Take records addressed by the current route, in the order of their seq."""
+        self.waiting_bytes += int(rows.sizes.sum())
+        self._since_s = min(self._since_s, now_s)
+        for lane, piece in self._by_lane(rows):
+            lane.open.append(piece)
+            lane.open_bytes += int(piece.sizes.sum())
+            if lane.open_bytes >= self._aggregator.aggregate_bytes_max - FRAMING_BYTES:
+                self._close(lane, whole=False)
+
+    def take(self, now_s: float) -> LaneCall | None:
+        """The next call of entries that may go now."""
+        if now_s >= self._since_s + self._linger_s:
+            self._since_s = NEVER_S
+            for lane in self._lanes:
+                if lane.queue:
+                    lane.overdue = True  # what cannot go yet may as well grow
+                else:
+                    self._close(lane, whole=True)
+        entries: list[Entry] = []
+        lanes: list[Lane] = []
+        size = 0
+        for lane in list(self._queued):
+            first = self._may_go(lane, ENTRIES_PER_CALL_MAX - len(entries), CALL_BYTES - size, now_s)
+            if not first:
+                continue
+            self._take_first(lane, len(first))
+            entries += first
+            lanes += [lane] * len(first)
+            size += sum(entry.size for entry in first)
+            if size >= CALL_BYTES or len(entries) == ENTRIES_PER_CALL_MAX:
+                break
+        if not entries:
+            return None
+        keys = np.array([entry.key for entry in entries], np.int32)
+        body = request_body(self._head, [entry.data for entry in entries], keys, self.route)
+        return LaneCall(self.route, entries, lanes, self._aggregator.must_land, body)
+
+    def due_s(self, now_s: float) -> float | None:
+        """When something has lingered, may be tried again, or may have room in its shard."""
+        due = self._since_s + self._linger_s
+        pacer = self.route.pacer
+        for lane in self._queued:
+            if not self._is_held(lane):
+                wait_s = pacer.wait_s(lane.shard, lane.queue[0].size, now_s) if pacer else 0.0
+                due = min(due, max(lane.not_before_s, now_s + wait_s))
+        return None if due == NEVER_S else due
+
+    def flush(self) -> None:
+        """From now on nothing waits for company."""
+        self._linger_s = 0.0
+
+    def reroute(self, route: Route) -> None:
+        """From now on use another route. Lanes of shards that remain stay as they are."""
+        shards = self.route.shard_map.shards
+        remaining: dict[str, Lane] = {}
+        for lane in self._lanes:
+            shard_id = shards[lane.shard].shard_id
+            if shard_id in route.positions and not route.even:
+                remaining[shard_id] = lane
+                lane.shard = route.positions[shard_id]
+            else:
+                lane.closed = True
+                self._leaving.append(lane)
+        self.route = route
+        self._lanes = [
+            remaining.get(shard.shard_id) or Lane(position, blocked=self._in_order)
+            for position, shard in enumerate(route.shard_map.shards)
+        ]
+        self._queued = dict.fromkeys(lane for lane in self._lanes if lane.queue)
+        self._follow_leaving()
+
+    def leave(self) -> list[Rows]:
+        """Hand over all that waits, in order."""
+        rows = [piece for lane in [*self._leaving, *self._lanes] for piece in self._emptied(lane)]
+        self._leaving.clear()
+        self._queued.clear()
+        self.waiting_bytes = 0
+        self._since_s = NEVER_S
+        return rows
+
+    def settle(self, call: LaneCall, outcome: Outcome, misplaced: set[int], now_s: float) -> Settled:
+        """Keep what has not arrived: as it is for its lane, or as records for the lanes of a newer map."""
+        keys = np.array([entry.key for entry in call.entries], np.int32)
+        sizes = np.array([entry.size for entry in call.entries], np.int32)
+        tell_pacer(call.route, keys, sizes, outcome, now_s)
+        kept = misplaced.union(range(len(call)) if outcome.unacknowledged is None else outcome.unacknowledged)
+        arrived: list[Rows] = []
+        back: dict[Lane, list[Entry]] = {}
+        for number, (entry, lane) in enumerate(zip(call.entries, call.lanes, strict=True)):
+            lane.on_their_way -= 1
+            if number in kept:
+                back.setdefault(lane, []).append(entry)
+            else:
+                arrived.append(entry.rows)
+                lane.tries, lane.not_before_s = 0, 0.0
+        for lane, entries in back.items():
+            lane.tries += 1
+            lane.not_before_s = now_s + retry_pause_s(lane.tries)
+            self._put_back(lane, entries)
+        self._follow_leaving()
+        return Settled(joined(arrived) if arrived else None, [len(rows) for rows in arrived])
+
+    def _is_held(self, lane: Lane) -> bool:
+        """Whether something of its past must be answered before anything else goes."""
+        return lane.blocked or (self._in_order and lane.on_their_way > 0)
+
+    def _may_go(self, lane: Lane, entries_max: int, room_bytes: int, now_s: float) -> list[Entry]:
+        """The first entries of a lane that may go now, in a call that has so much room."""
+        if lane.not_before_s > now_s or self._is_held(lane):
+            return []
+        first = lane.first(1 if self._in_order else entries_max, room_bytes, empty=room_bytes == CALL_BYTES)
+        pacer = self.route.pacer
+        if pacer is None or not first:
+            return first
+        return first[: pacer.room(lane.shard, [entry.size for entry in first], now_s)]
+
+    def _take_first(self, lane: Lane, entries: int) -> None:
+        """So many entries of a lane go now."""
+        for _ in range(entries):
+            entry = lane.queue.popleft()
+            self._queued_bytes -= entry.size
+            self.waiting_bytes -= entry.record_bytes
+        lane.on_their_way += entries
+        del self._queued[lane]
+        if lane.queue:
+            self._queued[lane] = None  # behind the others
+        elif lane.overdue:
+            self._close(lane, whole=True)
+
+    def _by_lane(self, rows: Rows) -> list[tuple[Lane, Rows]]:
+        """The records of each lane, in their order."""
+        shards = self.route.key_shards[rows.keys]
+        order = np.argsort(shards, kind="stable")
+        rows, shards = rows.pick(order), shards[order]
+        starts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)]
+        return [(self._lanes[shards[start]], rows.part(start, stop)) for start, stop in pairwise(starts)]
+
+    def _close(self, lane: Lane, *, whole: bool) -> None:
+        """Make entries of a lane's open records: of all of them, or of those that fill entries."""
+        if not lane.open:
+            return
+        lane.overdue &= not whole
+        entries, left = self._aggregator.entries(joined(lane.open), self.route, whole=whole)
+        lane.open = [left] if len(left) else []
+        lane.open_bytes = int(left.sizes.sum())
+        lane.queue.extend(entries)
+        self._queued_bytes += sum(entry.size for entry in entries)
+        if lane.queue:
+            self._queued.setdefault(lane)
+
+    def _put_back(self, lane: Lane, entries: Sequence[Entry]) -> None:
+        """Entries that have not arrived are the first of their lane again."""
+        lane.put_back(entries)
+        self._queued_bytes += sum(entry.size for entry in entries)
+        self.waiting_bytes += sum(entry.record_bytes for entry in entries)
+        if not lane.closed:
+            self._queued.setdefault(lane)
+        elif lane not in self._leaving:
+            self._leaving.append(lane)
+
+    def _follow_leaving(self) -> None:
+        """Hand what waits in closed lanes to those that follow; in order: once nothing is on its way."""
+        if not self._leaving or (self._in_order and any(lane.on_their_way for lane in self._leaving)):
+            return
+        pieces = [piece for lane in self._leaving for piece in self._emptied(lane)]
+        self._leaving.clear()
+        for lane in self._lanes:
+            lane.blocked = False
+        if pieces:
+            self._put_first(joined(pieces))
+
+    def _put_first(self, rows: Rows) -> None:
+        """Make entries of records and put them before what waits in their lanes."""
+        rows.keys = self.route.keys_of(rows.keys)
+        for lane, piece in self._by_lane(rows):
+            entries, _ = self._aggregator.entries(piece, self.route, whole=True)
+            lane.put_back(entries)
+            self._queued_bytes += sum(entry.size for entry in entries)
+            self._queued.setdefault(lane)
+
+    def _emptied(self, lane: Lane) -> list[Rows]:
+        """All that waits in a lane, in order."""
+        rows = [*map(self._aggregator.records, lane.queue), *lane.open]
+        self._queued_bytes -= sum(entry.size for entry in lane.queue)
+        lane.queue.clear()
+        lane.open, lane.open_bytes, lane.overdue = [], 0, False
+        return rows
