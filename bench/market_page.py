@@ -117,10 +117,10 @@ TEXT = """# Does it look like a market?
 
 Drawn by `{command}` at commit {commit}
 from generated data alone: days from records as `tickerd generate` prints them, years from mid prices every
-{step} seconds ({years} years, {pairs} pairs, {stocks} stocks). Published values: Andersen and Bollerslev, J. Empirical Finance 4 (1997), 115-158
-(A&B); Cont, Quantitative Finance 1 (2001), 223-236; Bouchaud, Matacz and Potters, PRL 87 (2001),
-228701; Laloux et al. and Plerou et al., PRL 83 (1999). The last column is what geometric Brownian
-motion gives, the usual way to make prices up.
+{step} seconds ({years} years, {pairs} pairs, {stocks} stocks). Published values: Andersen and
+Bollerslev, J. Empirical Finance 4 (1997), 115-158 (A&B); Cont, Quantitative Finance 1 (2001), 223-236;
+Bouchaud, Matacz and Potters, PRL 87 (2001), 228701; Laloux et al. and Plerou et al., PRL 83 (1999). The
+last column is what geometric Brownian motion gives, the usual way to make prices up.
 
 {table}
 

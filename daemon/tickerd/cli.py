@@ -15,6 +15,7 @@ from tickerd import __version__
 from tickerd.config import Loaded, SettingsError, describe, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
+from tickerd.schedule import RECORDS_PER_PART_MAX
 from tickerd.settings import Settings
 
 FEEDS = ("forex", "stock", "news")
@@ -110,9 +111,9 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--chunk",
         type=count,
-        default=16_000,
+        default=RECORDS_PER_PART_MAX,
         metavar="N",
-        help="records made at once (16000); changes no byte",
+        help="records made at once (no byte changes)",
     )
     generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
     generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
