@@ -117,6 +117,7 @@ def test_an_instrument_on_two_shards_has_an_order_on_each_and_none_over_both() -
     assert "out of order means nothing where it is -" in render(report)
     line = next(line for line in render(report).splitlines() if line.startswith(SOURCE))
     assert line.split()[-5] == "-"
+    assert "out of order -," in render(report)
 
 
 def test_an_instrument_that_moves_to_a_child_is_not_spread() -> None:
