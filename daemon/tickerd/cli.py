@@ -295,47 +295,19 @@ def arguments_error(line: str) -> Never:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    from tickerd.reading import ReadingError  # noqa: PLC0415
-    from tickerd.reading.account_file import load_account  # noqa: PLC0415
-    from tickerd.reading.command import verify  # noqa: PLC0415
-    from tickerd.reading.verify import VerifyOptions  # noqa: PLC0415
-
-    settings = _loaded(arguments).settings
-    kinesis = settings.kinesis
-    try:
-        options = VerifyOptions(
-            stream=arguments.stream or kinesis.stream,
-            region=kinesis.region,
-            endpoint_url=kinesis.endpoint_url,
-            role_arn=kinesis.role_arn,
-            from_time=arguments.from_time,
-            to_time=arguments.to_time,
-            sources=tuple(arguments.source),
-            settle_s=arguments.settle,
-            account=load_account(arguments.account) if arguments.account else None,
-            settings=settings,
-        )
-        return verify(options, as_json=arguments.json, follow=arguments.follow)
-    except ReadingError as error:
-        raise Failed(str(error)) from error
+    return _reading("verify", arguments)
 
 
 def _tail(arguments: argparse.Namespace) -> int:
-    from tickerd.reading import ReadingError  # noqa: PLC0415
-    from tickerd.reading.command import tail  # noqa: PLC0415
-    from tickerd.reading.tail import TailOptions  # noqa: PLC0415
+    return _reading("tail", arguments)
 
-    kinesis = _loaded(arguments).settings.kinesis
+
+def _reading(command: str, arguments: argparse.Namespace) -> int:
+    from tickerd.reading import ReadingError  # noqa: PLC0415
+    from tickerd.reading.command import tail, verify  # noqa: PLC0415
+
+    settings = _loaded(arguments).settings
     try:
-        options = TailOptions(
-            stream=arguments.stream or kinesis.stream,
-            region=kinesis.region,
-            endpoint_url=kinesis.endpoint_url,
-            role_arn=kinesis.role_arn,
-            from_time=arguments.from_time,
-            sources=tuple(arguments.source),
-            feeds=tuple(arguments.feed),
-        )
-        return tail(options)
+        return (verify if command == "verify" else tail)(arguments, settings)
     except ReadingError as error:
         raise Failed(str(error)) from error

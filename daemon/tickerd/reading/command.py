@@ -1,5 +1,6 @@
 """`verify` and `tail` as commands: the loop, signals, what goes to standard output and the exit code."""
 
+import argparse
 import asyncio
 import signal
 import sys
@@ -9,25 +10,39 @@ from typing import Any, TypeVar
 
 import uvloop
 
+from tickerd.reading.account_file import load_account
 from tickerd.reading.progress import shown, stages
 from tickerd.reading.report import Report, render, report_json, summary
 from tickerd.reading.tail import TailOptions, show
 from tickerd.reading.verify import VerifyOptions, follow
 from tickerd.reading.verify import verify as read_and_judge
+from tickerd.settings import Settings
 
 REPORT_EVERY_S = 10.0
 
 Result = TypeVar("Result")
 
 
-def verify(options: VerifyOptions, *, as_json: bool, follow: bool) -> int:
+def verify(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run `tickerd verify`; the exit code. ReadingError where the stream cannot be read."""
-    if follow:
-        report = _followed(options, as_json=as_json)
+    options = VerifyOptions(
+        stream=arguments.stream or settings.kinesis.stream,
+        region=settings.kinesis.region,
+        endpoint_url=settings.kinesis.endpoint_url,
+        role_arn=settings.kinesis.role_arn,
+        from_time=arguments.from_time,
+        to_time=arguments.to_time,
+        sources=tuple(arguments.source),
+        settle_s=arguments.settle,
+        account=load_account(arguments.account) if arguments.account else None,
+        settings=settings,
+    )
+    if arguments.follow:
+        report = _followed(options, as_json=arguments.json)
     else:
         with stages("reading", "comparing") as (reading, comparing):
             report = _run(read_and_judge(options, reading, comparing))
-    if as_json:
+    if arguments.json:
         sys.stdout.buffer.write(report_json(report) + b"\n")
     else:
         sys.stdout.write(render(report) + "\n")
@@ -49,8 +64,17 @@ def _followed(options: VerifyOptions, *, as_json: bool) -> Report:
         return _run(_until_signal(lambda stop: follow(options, REPORT_EVERY_S, told, stop, progress)))
 
 
-def tail(options: TailOptions) -> int:
+def tail(arguments: argparse.Namespace, settings: Settings) -> int:
     """Run `tickerd tail` until a signal, or until nobody reads it any more; 0."""
+    options = TailOptions(
+        stream=arguments.stream or settings.kinesis.stream,
+        region=settings.kinesis.region,
+        endpoint_url=settings.kinesis.endpoint_url,
+        role_arn=settings.kinesis.role_arn,
+        from_time=arguments.from_time,
+        sources=tuple(arguments.source),
+        feeds=tuple(arguments.feed),
+    )
     _run(_until_signal(lambda stop: show(options, stop)))
     return 0
 

@@ -1,7 +1,7 @@
 """GetRecords around the generated client: signed by botocore, sent over an own session, decoded by msgspec.
 
-The generated client takes some 15 us an entry to say what msgspec says in half of one. Errors are botocore's,
-so that who reads need not know which client asked. No retry is made here.
+The generated client takes some 16 us an entry, this call 1.4 (connection and HTTP included). Errors are
+botocore's, so that who reads need not know which client asked. No retry is made here.
 """
 
 import asyncio

@@ -117,8 +117,10 @@ def render(report: Report) -> str:
 
 def summary(report: Report) -> str:
     """All counts in one line."""
-    totals = report.totals
-    counts = [f"{name.replace('_', ' ')} {getattr(totals, name):,}" for name in Totals.__struct_fields__[1:]]
+    shown = {name: f"{getattr(report.totals, name):,}" for name in Totals.__struct_fields__[1:]}
+    if report.spread and report.spread >= {row.source for row in report.sources} - report.snapshots:
+        shown["out_of_order"] = "-"
+    counts = [f"{name.replace('_', ' ')} {number}" for name, number in shown.items()]
     return f"{report.seqs_judged:,} seqs judged: " + ", ".join(counts)
 
 
