@@ -1,0 +1,34 @@
+"""The records that benches pack and send: the default market and mix, the same ones in every run."""
+
+from tickerd.batch import Batch
+from tickerd.encoding import encoder
+from tickerd.market.market import Market
+from tickerd.market.universe import Universe
+from tickerd.schedule import RECORDS_PER_PART_MAX, Segment, Timeline, split
+from tickerd.settings import Mix
+
+SOURCE = "i-0abc123def4567890-0-k7m2qx4d"
+FIRST_FRAME = 28_728_345_600  # 2026-11-24T12:00:00Z
+UNIVERSE = Universe.load()
+SHARES = UNIVERSE.shares(Mix().weights)
+
+
+def batches(records: int) -> list[Batch]:
+    """So many records, in batches as a worker at full speed has them: a part of a frame each."""
+    frames = max(1, round(records / RECORDS_PER_PART_MAX))
+    rate = min(records, RECORDS_PER_PART_MAX * frames) * 16 / frames
+    segment = Segment(FIRST_FRAME, 412_316, split(round(rate * 1000), Mix().weights, 1, 0), "bench")
+    market, timeline = Market(1, UNIVERSE), Timeline([segment])
+    parts = [part for frame in range(FIRST_FRAME, FIRST_FRAME + frames) for part in timeline.parts(frame)]
+    return [market.records(SOURCE, part) for part in parts]
+
+
+def encoded(records: int) -> tuple[list[bytes], list[str]]:
+    """So many records as bytes, and their partition keys."""
+    data: list[bytes] = []
+    keys: list[str] = []
+    encode = encoder("json")
+    for batch in batches(records):
+        data += encode(batch.records)
+        keys += [UNIVERSE.instruments[row] for row in batch.instruments.tolist()]
+    return data[:records], keys[:records]
