@@ -1,5 +1,7 @@
 """The records that benches pack and send: the default market and mix, the same ones in every run."""
 
+import math
+
 from tickerd.batch import Batch
 from tickerd.encoding import encoder
 from tickerd.market.market import Market
@@ -14,10 +16,10 @@ SHARES = UNIVERSE.shares(Mix().weights)
 
 
 def batches(records: int) -> list[Batch]:
-    """So many records, in batches as a worker at full speed has them: a part of a frame each."""
-    frames = max(1, round(records / RECORDS_PER_PART_MAX))
-    rate = min(records, RECORDS_PER_PART_MAX * frames) * 16 / frames
-    segment = Segment(FIRST_FRAME, 412_316, split(round(rate * 1000), Mix().weights, 1, 0), "bench")
+    """About so many records, in batches as a worker at full speed has them: a part of a frame each."""
+    frames = math.ceil(records / RECORDS_PER_PART_MAX)
+    milli_records_per_second = math.ceil(records / frames) * 16_000
+    segment = Segment(FIRST_FRAME, 412_316, split(milli_records_per_second, Mix().weights, 1, 0), "bench")
     market, timeline = Market(1, UNIVERSE), Timeline([segment])
     parts = [part for frame in range(FIRST_FRAME, FIRST_FRAME + frames) for part in timeline.parts(frame)]
     return [market.records(SOURCE, part) for part in parts]
@@ -28,7 +30,7 @@ def encoded(records: int) -> tuple[list[bytes], list[str]]:
     data: list[bytes] = []
     keys: list[str] = []
     encode = encoder("json")
-    for batch in batches(records):
+    for batch in batches(records + 1000):  # rounding takes up to two records a frame
         data += encode(batch.records)
         keys += [UNIVERSE.instruments[row] for row in batch.instruments.tolist()]
     return data[:records], keys[:records]

@@ -1,4 +1,4 @@
-"""How much CPU do encoded records take on their way into PutRecords bodies, in each mode, and how full are those?
+"""How much CPU do encoded records take on their way into PutRecords bodies, and how full are those?
 
 In this process, with the outboxes of the delivery and nothing sent: keys, shards, aggregates, base64. Beside
 it, in the same run, bare `encode_lines` of the same records.
