@@ -15,6 +15,8 @@ from tickerd import __version__
 from tickerd.config import Loaded, SettingsError, describe, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
+from tickerd.planning import arguments as planning
+from tickerd.usage import CommandParser
 
 EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
 
@@ -57,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
     )
     top.add_argument("--version", action="version", version=f"tickerd {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
 
     def add(name: str, text: str, work: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
@@ -113,6 +115,8 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--account", type=Path, metavar="FILE", help="account.json: judge heads and tails too"
     )
+
+    planning.add_to(add("plan", "shards, hosts and monthly cost for a wanted rate", _plan))
     return top
 
 
@@ -281,3 +285,14 @@ def _verify(arguments: argparse.Namespace) -> int:
     else:
         sys.stdout.write(render(report) + "\n")
     return report.exit_code
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from tickerd.planning.page import PlanError, plan  # noqa: PLC0415
+
+    settings = load(arguments.config, arguments.set).settings
+    try:
+        sys.stdout.write(plan(settings, planning.wanted_of(arguments, settings), as_json=arguments.json))
+    except PlanError as error:
+        raise Failed(str(error)) from error
+    return 0
