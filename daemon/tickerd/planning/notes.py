@@ -76,8 +76,8 @@ def _modes(chosen: Fleet, fleets: Sequence[Fleet]) -> list[str]:
         return []
     text = (
         f'kinesis.aggregation = "{cheapest.mode}" costs {cheapest.cost.total:,.0f} dollars a month instead '
-        f"of {chosen.cost.total:,.0f}; consumers have to take the entries apart, as the Kinesis Client Library "
-        "does for kpl"
+        f"of {chosen.cost.total:,.0f}; consumers have to take the entries apart, as the "
+        "Kinesis Client Library does for kpl"
     )
     return [text]
 
