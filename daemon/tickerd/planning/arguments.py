@@ -39,32 +39,32 @@ def wanted_of(arguments: argparse.Namespace, settings: Settings) -> Wanted:
     )
 
 
-def within(text: str, low: float, high: float, what: str) -> float:
-    """A number above low and up to high."""
+def within(text: str, high: float, what: str, *, zero: bool = False) -> float:
+    """A number above 0, or 0 where that may be, and up to high."""
     try:
         number = float(text)
     except ValueError:
-        number = low
-    if not low < number <= high:
+        number = -1.0
+    if not 0 <= number <= high or (number == 0 and not zero):
         raise argparse.ArgumentTypeError(f"{text!r} is not {what}")
     return number
 
 
 def rate(text: str) -> float:
     """A rate of all hosts."""
-    return within(text, 0, 1e9, "a number of records/s above 0, up to 1,000,000,000")
+    return within(text, 1e9, "a number of records/s above 0, up to 1,000,000,000")
 
 
 def record_bytes(text: str) -> float:
     """A record's size with its key: the service takes no more than 10 MiB."""
-    return within(text, 0, 10 * 1024 * 1024, "a number of bytes above 0, up to 10,485,760")
+    return within(text, 10 * 1024 * 1024, "a number of bytes above 0, up to 10,485,760")
 
 
 def headroom(text: str) -> float:
     """A share of what shards and hosts can take."""
-    return 0.0 if text == "0" else within(text, 0, 0.95, "a share from 0 to 0.95, such as 0.25")
+    return within(text, 0.95, "a share from 0 to 0.95, such as 0.25", zero=True)
 
 
 def hours(text: str) -> float:
     """Hours of a month."""
-    return within(text, 0, 744, "a number of hours above 0, up to 744")
+    return within(text, 744, "a number of hours above 0, up to 744")
