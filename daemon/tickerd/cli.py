@@ -15,8 +15,10 @@ from tickerd import __version__
 from tickerd.config import Loaded, SettingsError, describe, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
+from tickerd.planning import arguments as planning
 from tickerd.schedule import RECORDS_PER_PART_MAX
 from tickerd.settings import Settings
+from tickerd.usage import CommandParser
 
 FEEDS = ("forex", "stock", "news")
 EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
@@ -68,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
     )
     top.add_argument("--version", action="version", version=f"tickerd {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
 
     def add(name: str, text: str, work: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
@@ -141,6 +143,8 @@ def parser() -> argparse.ArgumentParser:
     tail.add_argument("--from", type=moment, dest="from_time", metavar="T", help="from this arrival on (now)")
     tail.add_argument("--source", action="append", default=[], metavar="S", help="this source alone")
     tail.add_argument("--feed", action="append", default=[], choices=FEEDS, help="this feed alone")
+
+    planning.add_to(add("plan", "shards, hosts and monthly cost for a wanted rate", _plan))
     return top
 
 
@@ -311,3 +315,14 @@ def _reading(command: str, arguments: argparse.Namespace) -> int:
         return (verify if command == "verify" else tail)(arguments, settings)
     except ReadingError as error:
         raise Failed(str(error)) from error
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from tickerd.planning.page import PlanError, plan  # noqa: PLC0415
+
+    settings = load(arguments.config, arguments.set).settings
+    try:
+        sys.stdout.write(plan(settings, planning.wanted_of(arguments, settings), as_json=arguments.json))
+    except PlanError as error:
+        raise Failed(str(error)) from error
+    return 0

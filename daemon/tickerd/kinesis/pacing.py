@@ -98,7 +98,7 @@ class Pacer:
         self,
         sent: NDArray[np.int64],
         throttled: NDArray[np.int64],
-        throttled_bytes: NDArray[np.int64],  # noqa: ARG002 - part of the interface: see the module's first lines
+        throttled_bytes: NDArray[np.int64],
         now_s: float,
     ) -> None:
         """Learn from one answered call: [shards] its entries, and those refused as over the shard's throughput.
