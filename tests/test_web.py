@@ -140,7 +140,7 @@ def test_it_is_ready_while_at_least_half_of_the_workers_beat(host: Host, silent:
 
 def test_it_is_not_ready_while_it_drains(host: Host) -> None:
     host.up()
-    host.supervisor.draining = True
+    host.supervisor.drain("operator", "a test")
     assert page(host, "/readyz")[0] == 503
     assert page(host, "/status").json()["state"] == "draining"
 

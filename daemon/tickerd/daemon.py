@@ -1,11 +1,15 @@
 """`tickerd run`: takes the state directory and the port, then hands over to the supervisor."""
 
 import logging
+import socket
+from collections.abc import Callable
 
 import uvloop
 
 from tickerd.checkpoint import CheckpointError
-from tickerd.config import state_directory
+from tickerd.config import Surroundings, state_directory, surroundings
+from tickerd.cores import limits
+from tickerd.host.notify import Notifier
 from tickerd.settings import Settings
 from tickerd.state import StateDirectory, StateError
 from tickerd.supervisor import Supervisor
@@ -14,12 +18,26 @@ from tickerd.web.app import ListenError, serve
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, records: int | None, seconds: float | None) -> int:
-    """Run the daemon until it is told to stop; its exit code (contract, "Commands")."""
+def run(
+    settings: Settings,
+    *,
+    records: int | None,
+    seconds: float | None,
+    reread: Callable[[], Settings] | None = None,
+) -> int:
+    """Run the daemon until it is told to stop; its exit code (contract, "Commands").
+
+    `reread` reads the settings again, for a reload.
+    """
     try:
         state = StateDirectory(state_directory(settings))
         state.lock()
-        return uvloop.run(_run(settings, state, records, seconds))
+        around = surroundings()
+        notifier = Notifier(around.notify_socket)
+        supervisor = Supervisor(
+            settings, state, records=records, seconds=seconds, reread=reread, notifier=notifier
+        )
+        return uvloop.run(_run(supervisor, around))
     except (StateError, CheckpointError, ListenError) as error:
         log.error("%s", error)
         return 1
@@ -29,10 +47,11 @@ def run(settings: Settings, *, records: int | None, seconds: float | None) -> in
         return 1
 
 
-async def _run(settings: Settings, state: StateDirectory, records: int | None, seconds: float | None) -> int:
-    supervisor = Supervisor(settings, state, records=records, seconds=seconds)
-    web = await serve(supervisor)
-    log.info("listening", extra={"address": supervisor.address, "state": str(state.path)})
+async def _run(supervisor: Supervisor, around: Surroundings) -> int:
+    http = around.listeners.get("http")
+    web = await serve(supervisor, None if http is None else socket.socket(fileno=http))
+    state = str(supervisor.crew.state.path)
+    log.info("listening", extra={"address": supervisor.address, "state": state, "limits": limits()})
     try:
         return await supervisor.run()
     finally:

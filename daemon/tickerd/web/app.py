@@ -23,8 +23,11 @@ class ListenError(Exception):
     """The address of `web.listen` cannot be had; the message is one line."""
 
 
-async def serve(supervisor: Supervisor) -> web.AppRunner:
-    """Listen on `web.listen`; ListenError when that is not possible. `cleanup` the result to stop."""
+async def serve(supervisor: Supervisor, inherited: socket.socket | None = None) -> web.AppRunner:
+    """Listen on `web.listen`, or on a socket that the service manager holds; ListenError when that cannot be.
+
+    `cleanup` the result to stop.
+    """
     listen = supervisor.settings.web.listen
     runner = web.AppRunner(
         application(supervisor),
@@ -36,7 +39,7 @@ async def serve(supervisor: Supervisor) -> web.AppRunner:
     )
     await runner.setup()
     try:
-        listener = bound(listen)
+        listener = inherited or bound(listen)
         await asyncio.get_running_loop().create_server(
             _bounded(runner), sock=listener, backlog=CONNECTIONS_MAX
         )

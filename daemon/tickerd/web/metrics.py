@@ -58,6 +58,10 @@ class WorkersCollector(Collector):
         text = "The busiest worker's share of its core since the last scrape (of a second or more ago)."
         yield _gauge("utilization_ratio", text, busy)
         yield _gauge("draining", "1 while the daemon drains.", supervisor.draining)
+        yield _filled(
+            CounterMetricFamily("tickerd_reloads", "Reloads of the settings.", labels=["result"]),
+            (([result], supervisor.reloads[result]) for result in ("applied", "failed")),
+        )
         yield _gauge("ready", "1 while /readyz answers 200.", supervisor.ready)
         build = GaugeMetricFamily(
             "tickerd_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
