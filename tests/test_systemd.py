@@ -75,9 +75,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory, stage: Path) -> Iterator
     """The machine after install.sh, the daemon not started yet."""
     with lab(tmp_path_factory.mktemp("machine"), stage) as machine:
         # Somebody has tried it by hand, as root.
-        machine.run(
-            "sh", "-c", "umask 077; mkdir -p /var/lib/tickerd/checkpoint"
-        )
+        machine.run("sh", "-c", "umask 077; mkdir -p /var/lib/tickerd/checkpoint")
         said = install(machine, "--no-start")
         assert "is installed in /opt/tickerd/releases/" in said
         local = "/opt/tickerd/current/bin/tickerd local --port 4567 --no-shard-limits"

@@ -53,11 +53,6 @@ NOT_YET: dict[str, tuple[object, ...]] = {
     "kinesis.aggregation": ("none",),
     "kinesis.order": ("relaxed",),
     "kinesis.request": ("json",),
-    "web.control_socket": ("",),
-    "web.token_file": ("",),
-    "web.read_needs_token": (False,),
-    "web.tls_certificate": ("",),
-    "web.tls_key": ("",),
     "log.embedded_metrics": (False,),
 }
 """The settings whose other values come with a later version, and the values that this version offers."""

@@ -1,7 +1,6 @@
 """`tickerd run`: takes the state directory and the port, then hands over to the supervisor."""
 
 import logging
-import socket
 from collections.abc import Callable
 
 import uvloop
@@ -13,7 +12,8 @@ from tickerd.host.notify import Notifier
 from tickerd.settings import Settings
 from tickerd.state import StateDirectory, StateError
 from tickerd.supervisor import Supervisor
-from tickerd.web.app import ListenError, serve
+from tickerd.web.app import serve
+from tickerd.web.listening import ListenError
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,7 @@ def run(
 
 
 async def _run(supervisor: Supervisor, around: Surroundings) -> int:
-    http = around.listeners.get("http")
-    web = await serve(supervisor, None if http is None else socket.socket(fileno=http))
+    web = await serve(supervisor, around.listeners.get("http"))
     state = str(supervisor.crew.state.path)
     log.info("listening", extra={"address": supervisor.address, "state": state, "limits": limits()})
     try:

@@ -42,6 +42,11 @@ class Orders:
         os.ftruncate(fd, _FILE_BYTES)
         return cls(fd)
 
+    def close(self) -> None:
+        """Give the memory back; who else maps it keeps theirs."""
+        self._memory.close()
+        os.close(self.fd)
+
     def publish(self, order: Order) -> None:
         """Write the order into the half that is not in use, then bring that half into use."""
         packed = msgspec.json.encode(order)

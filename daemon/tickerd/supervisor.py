@@ -24,7 +24,7 @@ from tickerd.runs import Run
 from tickerd.settings import Settings
 from tickerd.slot import Slot
 from tickerd.spec import EXIT_OWED
-from tickerd.state import StateDirectory
+from tickerd.state import StateDirectory, StateError
 
 CHECK_S = 0.25
 QUICK_S = 2.0
@@ -57,6 +57,7 @@ class Supervisor:
         self.generated_rate = Rate()
         self.acked_rate = Rate()
         self.reloads: Counter[str] = Counter()
+        self.refreshers: list[Callable[[], None]] = []  # what a reload reads again beside the settings
         self.notifier = notifier or Notifier()
         self._reread = reread if records is None else None
         self._warned = False
@@ -215,8 +216,10 @@ class Supervisor:
             universe = self.crew.universe
             if found.together:
                 universe = await asyncio.to_thread(universe_of, found.settings)
+            for refresh in self.refreshers:
+                refresh()
             self.current_run.replan(found.settings)
-        except (SettingsError, UniverseError, OSError) as error:
+        except (SettingsError, StateError, UniverseError, OSError) as error:
             for problem in str(error).splitlines():
                 log.error("the settings stay as they were: %s", problem)
             self.reloads["failed"] += 1
