@@ -674,7 +674,6 @@ class TestRules:
             ("kinesis.request=cbor", '"json"'),
             ("rate.mode=snapshot", '"stream"'),
             ("rate.fleet_records_per_second=5", "0"),
-            ("log.embedded_metrics=true", "false"),
         ],
     )
     def test_what_a_later_version_brings_is_refused_with_what_to_use(

@@ -1,6 +1,7 @@
 """Control over HTTP: who may, what is refused, and what it does to a daemon that runs."""
 
 import asyncio
+import gc
 import http.client
 import json
 import os
@@ -169,6 +170,7 @@ def test_the_control_socket_is_the_groups_and_needs_no_token(pages: Pages, tmp_p
     async def story() -> int:
         async with served(pages):
             assert stat.S_IMODE(path.stat().st_mode) == 0o660
+            gc.collect()  # the socket is nobody's garbage
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(post("/drain"))
             line = await reader.readline()

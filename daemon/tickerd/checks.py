@@ -53,7 +53,6 @@ NOT_YET: dict[str, tuple[object, ...]] = {
     "kinesis.aggregation": ("none",),
     "kinesis.order": ("relaxed",),
     "kinesis.request": ("json",),
-    "log.embedded_metrics": (False,),
 }
 """The settings whose other values come with a later version, and the values that this version offers."""
 
@@ -103,6 +102,11 @@ RULES = (
         ("web.tls_key", "web.tls_certificate"),
         lambda settings: bool(settings.web.tls_key) and not settings.web.tls_certificate,
         "needs web.tls_certificate as well",
+    ),
+    Rule(
+        ("log.embedded_metrics", "log.format"),
+        lambda settings: settings.log.embedded_metrics and settings.log.format == "text",
+        'needs log.format = "json" or "auto"; metrics are read from JSON lines',
     ),
 )
 

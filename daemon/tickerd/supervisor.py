@@ -19,6 +19,7 @@ from tickerd.host.notify import Notifier
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
 from tickerd.observe.counters import Counts, Slab
+from tickerd.observe.embedded import EmbeddedMetrics
 from tickerd.observe.rates import Rate
 from tickerd.runs import Run
 from tickerd.settings import Settings
@@ -59,6 +60,7 @@ class Supervisor:
         self.reloads: Counter[str] = Counter()
         self.refreshers: list[Callable[[], None]] = []  # what a reload reads again beside the settings
         self.notifier = notifier or Notifier()
+        self.embedded = EmbeddedMetrics()
         self._reread = reread if records is None else None
         self._warned = False
         self._seconds = float("inf") if seconds is None else seconds
@@ -237,6 +239,8 @@ class Supervisor:
         self.generated_rate.add(sum(total.records_generated))
         self.acked_rate.add(sum(total.records_acked))
         self._warn_above_ceiling()
+        if self.settings.log.embedded_metrics:
+            self.embedded.tell(self.slots, self.settings.kinesis.stream, ready=self.ready)
         if self.crew.failed and not self._exiting:
             self.stop("a worker could not start")
         beaten = all(slot.report.beat_s for slot in self.slots[: self.workers])

@@ -58,7 +58,9 @@ async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> web.A
         )
         if settings.control_socket:
             control = bound_control(settings.control_socket)
-            await loop.create_unix_server(_bounded(runner), sock=control, backlog=CONNECTIONS_MAX)
+            connect = _bounded(runner)
+            server = await loop.create_unix_server(connect, sock=control, backlog=CONNECTIONS_MAX)
+            runner.app[KEPT].append(server)  # the loop does not keep it
     except ListenError:
         await runner.cleanup()
         raise
@@ -101,6 +103,7 @@ def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
     return connect
 
 
+KEPT = web.AppKey("kept", list[asyncio.Server])
 SILENT = web.AppKey("silent", dict[web.RequestHandler, asyncio.TimerHandle])
 """The connections that have not asked for anything yet, and when they are closed for that."""
 
@@ -146,7 +149,7 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
         return web.Response(body=orjson.dumps(description()), content_type="application/json")
 
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_hear, access.guard])
-    app[SILENT] = {}
+    app[SILENT], app[KEPT] = {}, []
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/livez", livez)
     app.router.add_get("/healthz", livez)
