@@ -673,7 +673,6 @@ class TestRules:
             ("kinesis.order=key", '"relaxed"'),
             ("kinesis.request=cbor", '"json"'),
             ("rate.mode=snapshot", '"stream"'),
-            ("rate.fleet_records_per_second=5", "0"),
         ],
     )
     def test_what_a_later_version_brings_is_refused_with_what_to_use(

@@ -48,7 +48,6 @@ TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] 
 
 NOT_YET: dict[str, tuple[object, ...]] = {
     "rate.mode": ("stream",),
-    "rate.fleet_records_per_second": (0,),
     "destination.kind": ("kinesis",),
     "kinesis.aggregation": ("none",),
     "kinesis.order": ("relaxed",),
@@ -102,6 +101,11 @@ RULES = (
         ("web.tls_key", "web.tls_certificate"),
         lambda settings: bool(settings.web.tls_key) and not settings.web.tls_certificate,
         "needs web.tls_certificate as well",
+    ),
+    Rule(
+        ("rate.fleet_records_per_second", "rate.stages"),
+        lambda settings: bool(settings.rate.fleet_records_per_second) and bool(settings.rate.stages),
+        "cannot go with rate.stages, whose rates are a single host's",
     ),
     Rule(
         ("log.embedded_metrics", "log.format"),

@@ -23,7 +23,7 @@ from tickerd.schedule import RatePlan
 from tickerd.settings import Settings
 from tickerd.slot import Slot
 from tickerd.spec import EXIT_FINISHED, EXIT_NEW_RUN, WorkerSpec
-from tickerd.state import StateDirectory
+from tickerd.state import StateDirectory, host_id
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,12 @@ class Crew:
     """All workers. `woken` is called when one of them has ended."""
 
     def __init__(
-        self, settings: Settings, state: StateDirectory, records: int | None, woken: Callable[[], None]
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        records: int | None,
+        woken: Callable[[], None],
+        instance_id: str,
     ) -> None:
         self.settings = settings
         self.state = state
@@ -49,7 +54,8 @@ class Crew:
         self.slab = Slab.create(self.workers)
         self.orders = Orders.create()
         self.slots = [Slot(worker, self.slab) for worker in range(self.workers)]
-        self.run = Run(settings, state, self.universe, self.workers, anew=False)
+        self._instance_id = instance_id
+        self.run = self._settled_run(anew=False)
         self.rate_set: int | None = None  # milli-records per second, in place of the settings' rate
         self.fleet_share: int | None = None  # the same, of this host in its fleet, once it is known
         self.renewing: Literal["", "run", "settings"] = ""  # why all are to end and begin again
@@ -88,6 +94,21 @@ class Crew:
         if self.settings.rate.fleet_records_per_second:
             return RatePlan(0, self.fleet_share or 0)
         return self.run.plan
+
+    def set_rate(self, milli_records_per_second: int) -> None:
+        """Another rate, until the restart or until a reload brings another one."""
+        self.rate_set = milli_records_per_second
+        self.publish_order()
+        log.info("the rate is set", extra={"records_per_second": milli_records_per_second / 1000})
+
+    def share_fleet(self, milli_records_per_second: int) -> None:
+        """This host's share of the fleet's rate."""
+        if milli_records_per_second != self.fleet_share:
+            self.fleet_share = milli_records_per_second
+            self.publish_order()
+            log.info(
+                "a share of the fleet's rate", extra={"records_per_second": milli_records_per_second / 1000}
+            )
 
     def publish_order(self) -> None:
         """Let the workers know what holds from now on."""
@@ -158,12 +179,16 @@ class Crew:
                 return
             self._rolling.popleft()
 
+    def _settled_run(self, *, anew: bool) -> Run:
+        host = host_id(self.settings.source.id, self._instance_id)
+        return Run(self.settings, self.state, self.universe, self.workers, anew=anew, host=host)
+
     def _begin_again(self) -> None:
         """Settle the run anew, with as many slots as the settings want workers."""
         anew, last, before = self.renewing == "run", self.run.identity.run, self.workers
         self.renewing = ""
         self.workers = worker_count(self.settings)
-        self.run = Run(self.settings, self.state, self.universe, self.workers, anew=anew)
+        self.run = self._settled_run(anew=anew)
         if self.workers != before:
             self.slab.close()
             self.slab = Slab.create(self.workers)

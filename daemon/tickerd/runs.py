@@ -18,7 +18,7 @@ from tickerd.market.universe import Universe
 from tickerd.recipe import recipe_of, run_digest
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Rate, Settings
-from tickerd.state import Account, Identity, StateDirectory, account_of, host_id, new_run
+from tickerd.state import Account, Identity, StateDirectory, account_of, new_run
 
 CLOCK_BACKWARD_WAITED_FRAMES = 10 * FRAMES_PER_SECOND
 
@@ -33,9 +33,17 @@ class Run:
     """
 
     def __init__(
-        self, settings: Settings, state: StateDirectory, universe: Universe, workers: int, *, anew: bool
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        universe: Universe,
+        workers: int,
+        *,
+        anew: bool,
+        host: str,
     ) -> None:
         self._settings = settings
+        self._host = host
         self._state = state
         self._workers = workers
         self.recipe = recipe_of(settings, universe)
@@ -101,7 +109,7 @@ class Run:
     def _identity(self, states: dict[str, Checkpoint], now_frame: int, *, anew: bool) -> Identity:
         """The last run's identity, or that of a new one."""
         digest, plan = run_digest(self._settings, self.recipe), plan_digest(self._settings.rate)
-        host = host_id(self._settings.source.id)
+        host = self._host
         last = self._state.identity()
         if last and not anew and (last.host, last.digest) == (host, digest):
             # Frames that lie so far ahead were reserved by a clock that has been set back since.

@@ -35,9 +35,10 @@ log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The daemon. `run` returns its exit code; `drain`, `undrain` and `set_rate` are for who controls it.
+    """The daemon. `run` returns its exit code; `drain` and `undrain` are for who controls it.
 
-    `reread` reads the settings again for a reload; `notifier` is the line to the service manager.
+    `reread` reads the settings again for a reload; `notifier` is the line to the service manager;
+    `instance_id` is EC2's name of this host, where it has one.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Supervisor:
         seconds: float | None,
         reread: Callable[[], Settings] | None = None,
         notifier: Notifier | None = None,
+        instance_id: str = "",
     ) -> None:
         self.settings = settings
         self.holds: dict[str, str] = {}  # who wants nothing to be generated, and why
@@ -69,7 +71,7 @@ class Supervisor:
         self._exiting = False
         self._told_ready = False
         self._stop_deadline_s = float("inf")
-        self.crew = Crew(settings, state, records, self._woken.set)
+        self.crew = Crew(settings, state, records, self._woken.set, instance_id)
 
     @property
     def workers(self) -> int:
@@ -97,7 +99,7 @@ class Supervisor:
 
     @property
     def draining(self) -> bool:
-        """Whether nothing is to be generated: because of the end, or of somebody who holds it."""
+        """Whether nothing is to be generated."""
         return self._exiting or bool(self.holds)
 
     @property
@@ -106,20 +108,6 @@ class Supervisor:
         beating = sum(slot.beats for slot in self.slots)
         up = self.ready_since_s is not None and beating * 2 >= self.workers
         return up and not self.draining and not self.doubts
-
-    def set_rate(self, milli_records_per_second: int) -> None:
-        """Another rate, until the restart or until a reload brings another one."""
-        self.crew.rate_set = milli_records_per_second
-        self.crew.publish_order()
-        log.info("the rate is set", extra={"records_per_second": milli_records_per_second / 1000})
-
-    def share_fleet(self, milli_records_per_second: int) -> None:
-        """This host's share of the fleet's rate."""
-        if milli_records_per_second != self.crew.fleet_share:
-            self.crew.fleet_share = milli_records_per_second
-            self.crew.publish_order()
-            share = milli_records_per_second / 1000
-            log.info("this host's share of the fleet's rate", extra={"records_per_second": share})
 
     def drain(self, who: str, why: str) -> None:
         """Generate nothing until `undrain` and deliver what has begun; the process stays."""
@@ -213,7 +201,7 @@ class Supervisor:
         """Read the settings again: all of them are right, or none is taken."""
         try:
             if self._reread is None:
-                raise SettingsError(["they cannot be read again (as with --records)"])  # noqa: TRY301 - one way out
+                raise SettingsError(["not read again with --records"])  # noqa: TRY301 - one way out
             found = reload.changes(self.settings, await asyncio.to_thread(self._reread))
             universe = self.crew.universe
             if found.together:

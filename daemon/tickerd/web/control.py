@@ -35,7 +35,7 @@ def add_control(app: web.Application, supervisor: Supervisor) -> None:
         if found := faults(RATE, wanted, LEAVES[RATE]):
             return _refused(400, "; ".join(f"records_per_second: {fault}" for _, fault in found))
         _log(request, "rate")
-        supervisor.set_rate(round(wanted * 1000))
+        supervisor.crew.set_rate(round(wanted * 1000))
         return _answer({"records_per_second": wanted})
 
     async def drain(request: web.Request) -> web.Response:
