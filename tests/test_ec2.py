@@ -1,4 +1,4 @@
-"""An EC2 instance's life as the daemon meets it: metadata with tokens, notices, warm pools, a fleet's rate."""
+"""An EC2 instance's life as the daemon meets it: metadata with tokens, notices, warm pools, fleet rates."""
 
 import asyncio
 from collections.abc import Iterator
