@@ -17,7 +17,8 @@ from tickerd.observe.counters import Problem, Report, StreamReport
 from tickerd.settings import Settings, Source, Web
 from tickerd.state import StateDirectory
 from tickerd.supervisor import Supervisor
-from tickerd.web.app import CONNECTIONS_MAX, HEAD_BYTES_MAX, ListenError, serve
+from tickerd.web.app import HEAD_BYTES_MAX, ListenError, serve
+from tickerd.web.pages import CONNECTIONS_MAX
 
 WORKERS = 3
 
@@ -143,7 +144,7 @@ def test_it_is_ready_while_at_least_half_of_the_workers_beat(host: Host, silent:
 
 def test_it_is_not_ready_while_it_drains(host: Host) -> None:
     host.up()
-    host.supervisor.draining = True
+    host.supervisor.drain("operator", "a test")
     assert page(host, "/readyz")[0] == 503
     assert page(host, "/status").json()["state"] == "draining"
 

@@ -4,6 +4,7 @@ Each command's work is elsewhere, and is imported only when it is asked for.
 """
 
 import argparse
+import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -52,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(line: str) -> None:
-    """One line for people, on standard error."""
+    """One line for people, on standard error; in the journal like all others there."""
+    if logs.is_journal():
+        logs.start("info", "auto", "tickerd")
+        logging.getLogger("tickerd").error("%s", line)
+        return
     sys.stderr.write(f"tickerd: {line}\n")
 
 
@@ -206,7 +211,12 @@ def _loaded(arguments: argparse.Namespace) -> Loaded:
 def _run(arguments: argparse.Namespace) -> int:
     from tickerd.daemon import run  # noqa: PLC0415 - numpy and the rest take a while to import
 
-    return run(_loaded(arguments).settings, records=arguments.records, seconds=arguments.seconds)
+    return run(
+        _loaded(arguments).settings,
+        records=arguments.records,
+        seconds=arguments.seconds,
+        reread=lambda: load(arguments.config, arguments.set).settings,
+    )
 
 
 def _check(arguments: argparse.Namespace) -> int:

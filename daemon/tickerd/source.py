@@ -181,6 +181,15 @@ class Source:
                 self._pass_over(skipped)
             return True
 
+    async def save_each_second(self, ended: asyncio.Event) -> None:
+        """Until the event is set."""
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_PAUSE_S):
+                    await ended.wait()
+            if not ended.is_set():
+                await self.save()
+
     async def finish(self) -> bool:
         """Make the last state durable: what is not acknowledged now stays owed."""
         async with self._saving:

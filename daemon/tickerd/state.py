@@ -41,10 +41,10 @@ class Identity(msgspec.Struct, frozen=True):
         return f"{self.host}-{worker}-{self.run}"
 
 
-def host_id(wanted: str) -> str:
-    """The setting `source.id`, or the EC2 instance id as the firmware tells it, or the host's name."""
-    if wanted:
-        return wanted
+def host_id(wanted: str, instance_id: str = "") -> str:
+    """The setting `source.id`, or the EC2 instance id (the firmware tells it too), or the host's name."""
+    if wanted or instance_id:
+        return wanted or instance_id
     try:
         tag = Path("/sys/devices/virtual/dmi/id/board_asset_tag").read_text().strip()
     except OSError:

@@ -179,6 +179,11 @@ class Slab:
             slab.clear(worker)
         return slab
 
+    def close(self) -> None:
+        """Give the memory back; workers that still map it keep theirs."""
+        self._memory.close()
+        os.close(self.fd)
+
     def clear(self, worker: int) -> None:
         """Empty a row, for the slot's next process."""
         self._put(worker * ROW_BYTES + _VERSION_AT, 0)

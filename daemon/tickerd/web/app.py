@@ -1,115 +1,83 @@
-"""The HTTP side of the supervisor: /livez, /readyz, /metrics, /status. Read only; everything is bounded."""
+"""The HTTP side of the supervisor: health, metrics, status, control. Everything is bounded."""
 
-import asyncio
-import socket
+import logging
+import ssl
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import choose_encoder
 
-from tickerd.settings import listen_address
 from tickerd.supervisor import Supervisor
+from tickerd.web.access import Access, Handler, add_headers
+from tickerd.web.control import add_control
+from tickerd.web.listening import ListenError, bound, bound_control, inherited, url_of
 from tickerd.web.metrics import registry
+from tickerd.web.openapi import description
+from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent
 from tickerd.web.status import notices, problems, state, status
+
+__all__ = ["CONNECTIONS_MAX", "HEAD_BYTES_MAX", "ListenError", "serve"]
 
 HEAD_BYTES_MAX = 8 * 1024
 BODY_BYTES_MAX = 64 * 1024
-CONNECTIONS_MAX = 64
-BACKLOG = 1024  # who finds the kernel's queue full is not refused, but waits a second or more to try again
 KEEP_ALIVE_S = 15.0
-COUNT_AFTER_S = 0.01
 
 
-class ListenError(Exception):
-    """The address of `web.listen` cannot be had; the message is one line."""
+async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages:
+    """Listen on `web.listen`, or on a socket that the service manager holds, and on `web.control_socket`.
 
-
-class Pages:
-    """The web side while it listens; `cleanup` ends it."""
-
-    def __init__(self, runner: web.AppRunner) -> None:
-        self._runner = runner
-        self._counting: asyncio.TimerHandle | None = None
-
-    async def listen(self, listener: socket.socket) -> None:
-        """Accept connections; OSError when that is not possible."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connect, sock=listener, backlog=BACKLOG)
-
-    async def cleanup(self) -> None:
-        """Listen no more, and close every connection."""
-        self._server.close()
-        if self._counting is not None:
-            self._counting.cancel()
-        await self._runner.cleanup()
-        await self._server.wait_closed()
-
-    def _connect(self) -> asyncio.BaseProtocol:
-        """So many connections at most: one more takes the place of the oldest, so that health answers."""
-        assert self._runner.server is not None
-        self._close_oldest(CONNECTIONS_MAX - 1)
-        # A connection is known to the server only a little later: those that come at once are counted then.
-        if self._counting is None:
-            self._counting = asyncio.get_running_loop().call_later(COUNT_AFTER_S, self._count_again)
-        return self._runner.server()
-
-    def _count_again(self) -> None:
-        self._counting = None
-        self._close_oldest(CONNECTIONS_MAX)
-
-    def _close_oldest(self, left: int) -> None:
-        assert self._runner.server is not None
-        # Those without a transport are closed already, and only on their way out.
-        living = [each for each in self._runner.server.connections if each.transport is not None]
-        for connection in living[:-left]:
-            connection.force_close()
-
-
-async def serve(supervisor: Supervisor) -> Pages:
-    """Listen on `web.listen`; ListenError when that is not possible. `cleanup` the result to stop."""
-    listen = supervisor.settings.web.listen
+    ListenError or SettingsError when that is not possible. `cleanup` the result to stop.
+    """
+    settings = supervisor.settings.web
+    access = Access(supervisor.settings, supervisor.crew.state.path)
+    supervisor.refreshers.append(access.refresh)
     runner = web.AppRunner(
-        application(supervisor),
+        application(supervisor, access),
         access_log=None,
         max_line_size=HEAD_BYTES_MAX,
         max_field_size=HEAD_BYTES_MAX,
         keepalive_timeout=KEEP_ALIVE_S,
         handler_cancellation=True,
     )
+    for name in ("aiohttp.server", "asyncio"):
+        logging.getLogger(name).addFilter(is_ours)
     await runner.setup()
-    pages = Pages(runner)
+    pages = Pages(runner, runner.app[SILENT])
     try:
-        listener = bound(listen)
-        await pages.listen(listener)
-    except OSError as error:
-        await runner.cleanup()
+        listener = bound(settings.listen) if listener_fd is None else inherited(listener_fd)
+        await pages.listen(listener, access.tls)
+        if settings.control_socket:
+            await pages.listen(bound_control(settings.control_socket))
+    except ListenError:
+        await pages.cleanup()
+        raise
+    except OSError as error:  # `listen` itself can fail too: another one has it since
+        await pages.cleanup()
         raise ListenError(
-            f"web.listen: {listen} cannot be used ({error.strerror}); set another address"
+            f"web.listen: {settings.listen} cannot be used ({error.strerror}); set another address"
         ) from error
-    supervisor.address = "http://{}:{}".format(*_printable(listener))
+    supervisor.address = url_of(listener, tls=access.tls is not None)
     return pages
 
 
-def bound(listen: str) -> socket.socket:
-    """A socket that listens on `host:port`."""
-    host, port = listen_address(listen)
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError:
-        listener.close()
-        raise
-    return listener
+def is_ours(line: logging.LogRecord) -> bool:
+    """Whether a log line of the libraries is about our faults, and not about what strangers send."""
+    kind = line.exc_info[0] if line.exc_info else None
+    return kind is None or not issubclass(kind, (HttpProcessingError, ssl.SSLError, ConnectionError))
 
 
-def _printable(listener: socket.socket) -> tuple[str, int]:
-    host, port = listener.getsockname()[:2]
-    return (f"[{host}]" if ":" in host else host), port
+SILENT = web.AppKey("silent", Silent)
 
 
-def application(supervisor: Supervisor) -> web.Application:
+@web.middleware
+async def _hear(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if timer := request.app[SILENT].pop(request.protocol, None):
+        timer.cancel()
+    return await handler(request)
+
+
+def application(supervisor: Supervisor, access: Access) -> web.Application:
     """The routes."""
     metrics = registry(supervisor)
 
@@ -124,6 +92,7 @@ def application(supervisor: Supervisor) -> web.Application:
             lines = [
                 text,
                 f"state: {state(supervisor)}",
+                *(f"{who}: {why}" for who, why in (supervisor.holds | supervisor.doubts).items()),
                 f"workers: {beating} of {supervisor.workers} beat",
                 *(f"destination: {problem.message}" for problem in problems(supervisor.slots)),
                 *(f"notice: {notice.message}" for notice in notices(supervisor.slots)),
@@ -139,10 +108,17 @@ def application(supervisor: Supervisor) -> web.Application:
         body = orjson.dumps(status(supervisor), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         return web.Response(body=body, content_type="application/json")
 
-    app = web.Application(client_max_size=BODY_BYTES_MAX)
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(description()), content_type="application/json")
+
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_hear, access.guard])
+    app[SILENT] = {}
+    app.on_response_prepare.append(add_headers)
     app.router.add_get("/livez", livez)
     app.router.add_get("/healthz", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get("/status", status_page)
+    app.router.add_get("/openapi.json", openapi)
+    add_control(app, supervisor)
     return app

@@ -6,9 +6,10 @@ from typing import Any
 import msgspec
 
 from tickerd import __version__
+from tickerd.cores import limits
 from tickerd.observe.counters import Problem
 from tickerd.slot import Slot
-from tickerd.supervisor import Supervisor, limits
+from tickerd.supervisor import Supervisor
 
 
 def status(supervisor: Supervisor) -> dict[str, Any]:
@@ -48,9 +49,9 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
 
 
 def state(supervisor: Supervisor) -> str:
-    """One word: starting, waiting (for the stream), running, draining."""
+    """One word: starting, waiting (for the stream), running, draining, drained."""
     if supervisor.draining:
-        return "draining"
+        return "drained" if supervisor.crew.idle else "draining"
     if supervisor.ready_since_s is None:
         return "starting"
     states = {slot.report.state for slot in supervisor.slots}
