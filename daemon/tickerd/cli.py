@@ -105,25 +105,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--records", type=count, help="stop after the first whole frame that reaches so many")
 
     generate = add("generate", "records of any stretch of time, to a file or standard output", _generate)
-    generate.add_argument("--from", type=moment, dest="start", metavar="T", help="first moment (now)")
-    generate.add_argument("--to", type=moment, dest="stop", metavar="T", help="end (a minute later)")
-    generate.add_argument(
-        "--records", type=count, help="exactly so many, at the smallest rate that makes them before --to"
-    )
-    generate.add_argument("--rate", type=positive, help="records per second (rate.records_per_second)")
-    generate.add_argument("--feed", choices=FEEDS, help="this feed alone")
-    generate.add_argument("--instrument", metavar="I", help="this pair, stock or currency alone")
-    generate.add_argument("--seed", type=seed, help="the market's seed (market.seed)")
-    generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
-    generate.add_argument(
-        "--chunk",
-        type=count,
-        default=RECORDS_PER_PART_MAX,
-        metavar="N",
-        help="records made at once (no byte changes)",
-    )
-    generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
-    generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
+    _add_what_to_generate(generate)
 
     check = add("check", "whether the settings are sound, and with --online whether they would work", _check)
     check.add_argument("--online", action="store_true", help="ask the service too; nothing is written")
@@ -151,6 +133,28 @@ def parser() -> argparse.ArgumentParser:
 
     planning.add_to(add("plan", "shards, hosts and monthly cost for a wanted rate", _plan))
     return top
+
+
+def _add_what_to_generate(generate: argparse.ArgumentParser) -> None:
+    generate.add_argument("--from", type=moment, dest="start", metavar="T", help="first moment (now)")
+    generate.add_argument("--to", type=moment, dest="stop", metavar="T", help="end (a minute later)")
+    generate.add_argument(
+        "--records", type=count, help="exactly so many, at the smallest rate that makes them before --to"
+    )
+    generate.add_argument("--rate", type=positive, help="records per second (rate.records_per_second)")
+    generate.add_argument("--feed", choices=FEEDS, help="this feed alone")
+    generate.add_argument("--instrument", metavar="I", help="this pair, stock or currency alone")
+    generate.add_argument("--seed", type=seed, help="the market's seed (market.seed)")
+    generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    generate.add_argument(
+        "--chunk",
+        type=count,
+        default=RECORDS_PER_PART_MAX,
+        metavar="N",
+        help="records made at once (no byte changes)",
+    )
+    generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
+    generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
 
 
 def positive(text: str) -> float:
