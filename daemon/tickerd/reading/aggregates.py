@@ -37,7 +37,7 @@ def _hash_key(partition_key: bytes, explicit: bytes) -> int:
 def deaggregate(data: bytes) -> list[Part]:
     """(partition key, explicit hash key or empty, data) of each member; ValueError when it is damaged."""
     message = data[len(MAGIC) : -MD5_BYTES]
-    whole = data.startswith(MAGIC) and len(data) >= len(MAGIC) + MD5_BYTES
+    whole = data.startswith(MAGIC) and len(data) > len(MAGIC) + MD5_BYTES
     if not whole or hashlib.md5(message, usedforsecurity=False).digest() != data[-MD5_BYTES:]:
         raise ValueError("no aggregated record, or its sum does not match")
     keys: list[bytes] = []
