@@ -1,15 +1,15 @@
 """What part of this worker's share each shard proves to take, learnt from throttled entries. Pure numbers.
 
 Additive increase, multiplicative decrease (Chiu and Jain 1989: producers that do not know each other end at
-equal parts), by the throttled share (as DCTCP, Alizadeh et al. 2010), growing with the root of the factor
-(binomial, Bansal and Balakrishnan 2001: many small producers must not outgrow what all of them can see).
+equal parts), by the throttled share (as DCTCP, Alizadeh et al. 2010).
 """
 
-# Throttling that does not depend on the rate would drive that to a standstill: each cut buys nothing. So a cut is
-# an experiment. It goes below what was accepted; everyone who feeds the shard sees the same refusals and cuts in the
-# same seconds, so what was overload must all but vanish. Where it stays, it is cut again, to half of the rate; where
-# it still is neither less nor more, it is the shard's *baseline*: the cuts are undone and only what
-# exceeds the baseline counts from then on. Refusals that grow meanwhile are the load of others, not a baseline.
+# Throttling that does not depend on the rate would drive that to a standstill: each cut buys nothing. So a
+# cut is an experiment. It goes below what was accepted; everyone who feeds the shard sees the same refusals
+# and cuts in the same seconds, so what was overload must all but vanish. Where it stays, it is cut again,
+# to half of the rate; where it still is neither less nor more, it is the shard's *baseline*: the cuts are
+# undone and only what exceeds the baseline counts from then on. Refusals that grow meanwhile are the load
+# of others, not a baseline.
 
 from collections.abc import Sequence
 
@@ -22,16 +22,16 @@ JUDGE_S = 1.0
 SILENCE_S = 2.0  # a longer pause between answers, an outage for one, counts as this much time
 WINDOW_S = 2.5  # the longest that a shard with few entries is looked at as one
 FACTOR_MIN = 0.02  # fifty hosts at it fill a shard; it keeps a worker sending, or it would learn nothing more
-GROWTH_PER_S = 0.04  # of the share, at a factor of 1
+GROWTH_PER_S = 0.02  # of the share
 GROWTH_ENTRIES = 100.0  # judged at once for the full growth: who sees little must be slower than what it sees
-GROWTH_PART_MIN = 0.25  # of it, however few entries there are
+GROWTH_PART_MIN = 0.5  # of it, however few entries there are
 CUT = 0.88  # below what was accepted: deep enough that overload vanishes, and for parts to become equal soon
 SAMPLE_ENTRIES = 20  # to judge a shard by; what it lacks is lent by the mean of all shards
 TOLERANCE = 0.01  # of the entries refused is not worth going slower
 SIGMAS = 3.0  # above a baseline: so far chance goes
-EVIDENCE = 10.0  # signal over noise, squared, of an experiment's outcome: 10 refusals expected, or more on a baseline
-EVIDENCE_OF_NONE = 5.0  # the same where hardly any refusal is seen
-EXPERIMENT_MAX_S = 20.0  # without evidence until then, the cut stands
+EVIDENCE = 10.0  # signal over noise, squared, of an experiment: 10 refusals expected, or more on a baseline
+EVIDENCE_OF_NONE = 4.0  # the same where hardly any refusal is seen
+EXPERIMENT_MAX_S, FALLEN_MAX_S = 20.0, 8.0  # without evidence until then, the cut stands
 FALLEN, RISEN = 0.4, 1.6  # less, more than this part of the refusals expected at an unchanged share
 CUTS_MIN, DEPTH = 3, 0.5  # an experiment's cuts, and the part of the rate it must reach, to prove a baseline
 BASELINE_MAX = 1 / 3  # more is overload, whatever else it looks like
@@ -39,11 +39,8 @@ BASELINE_DRIFT_PER_S = 0.01  # of itself, at which a baseline follows what is se
 BASELINE_S = 120.0  # then it is forgotten and must be proven anew: a wrong one makes a producer greedy
 BASELINE_REFUSALS = 10.0  # to expect, before fewer mean that the baseline fell
 
-FREE, SETTLING, MEASURING = (
-    0,
-    1,
-    2,
-)  # SETTLING: what is answered was sent, or is shared, with those yet to cut
+# Phases. SETTLING: what is answered now was sent before the cut, or beside others who have not cut yet.
+FREE, SETTLING, MEASURING = range(3)
 
 
 class Capacity:
@@ -94,7 +91,7 @@ class Capacity:
             self._baseline[here] = old._baseline[there]
 
     def judge(self, spent_s: Shards, now_s: float) -> None:
-        """Set the factors by what was counted; `spent_s`: [shards] seconds of the share sent since the last time."""
+        """Set the factors by what was counted; `spent_s`: [shards] seconds of the share sent since then."""
         passed_s = min(now_s - self._judged_s, SILENCE_S)
         self._judged_s = now_s
         self._spent_s += spent_s
@@ -113,10 +110,11 @@ class Capacity:
         calm = free & ~excess
         rising = calm & (throttled <= usual + 2 * chance + (TOLERANCE * sent + 1) / 2)
         part = min(1.0, max(GROWTH_PART_MIN, total / GROWTH_ENTRIES))
-        self.factors += rising * np.sqrt(self.factors) * GROWTH_PER_S * passed_s * part
+        self.factors += rising * GROWTH_PER_S * passed_s * part
         self._phase[settled] = MEASURING
         self._measuring_since_s[settled] = now_s
-        self._begin(excess, (throttled / sent - self._baseline) / (1 - self._baseline))
+        slowest = self.factors <= FACTOR_MIN  # cannot be cut, so an experiment would show nothing
+        self._begin(excess & ~slowest, (throttled / sent - self._baseline) / (1 - self._baseline))
         self._follow(calm, throttled / sent, passed_s)
         whole = (self._sent >= SAMPLE_ENTRIES) | (self._span_s > WINDOW_S)
         self._clear((calm & whole) | settled | excess)
@@ -153,11 +151,13 @@ class Capacity:
         expected = float((self._sent * (1 - self._baseline) * self._excess_before)[shards].sum())
         seen = float(self._throttled[shards].sum()) - usual
         evidence = expected**2 / max(expected + usual, 1e-9)
+        fallen = seen < FALLEN * expected
         if evidence < (EVIDENCE if seen > 0.1 * expected else EVIDENCE_OF_NONE):
-            if now_s - float(self._measuring_since_s[shards].min()) < EXPERIMENT_MAX_S:
+            waited_s = now_s - float(self._measuring_since_s[shards].min())
+            if waited_s < (FALLEN_MAX_S if fallen else EXPERIMENT_MAX_S):
                 return
-            seen = 0.0
-        if seen >= FALLEN * expected > 0:
+            fallen = True
+        if not fallen:
             risen = seen > RISEN * expected
             deep = (self._cuts >= CUTS_MIN) & (self.factors <= DEPTH * self._rate_before)
             slower = shards & (self.factors > FACTOR_MIN) & (~deep | risen)

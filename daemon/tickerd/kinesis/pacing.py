@@ -1,8 +1,8 @@
-"""How fast each shard may be sent to: this worker's share of its published limits, times what it proves to take.
+"""How fast each shard may be sent to: this worker's share of its limits, times what it proves to take.
 
-Owns the tokens of each shard; promises that t seconds hold at most t + BURST_S seconds of the share, one entry
-larger than the burst aside. A refused entry keeps its tokens: nobody promises that the service does not count
-it, and given back they would make a throttled sender faster. capacity.py learns; calls and clocks are not known.
+Owns the tokens of each shard; promises that t seconds hold at most t + BURST_S seconds of the share, one
+entry larger than the burst aside. A refused entry keeps its tokens: nobody promises that the service does not
+count it, and given back they would make a throttled sender faster. It knows no calls and no clock.
 """
 
 from bisect import bisect_right
@@ -25,9 +25,10 @@ assert CHUNK_S < BURST_S < 1, "a chunk must fit a burst, and the bursts of some 
 class Pacer:
     """Keeps what is sent to each shard below this worker's share of its limits, and below what it takes.
 
-    `shards` are the ShardIds in the order of the map, `share` is 1 / workers of the host. A shard that `before`,
-    the pacer of the last map, knew goes on as it was there. A new one that `parents` (new ShardId -> old one)
-    names takes what was learnt about its parent; any other starts at the full rate. All start with full tokens.
+    `shards` are the ShardIds in the order of the map, `share` is 1 / workers of the host. A shard
+    that `before`, the pacer of the last map, knew goes on as it was there. A new one that `parents`
+    (new ShardId -> old one) names takes what was learnt about its parent; any other starts at the
+    full rate. All start with full tokens.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Pacer:
         return fits
 
     def room(self, shard: int, sizes: Sequence[int], now_s: float) -> int:
-        """How many of the first of these entries (bytes of each) of one shard may go now; those are booked."""
+        """How many of the first of these entries (bytes of each) may go to a shard now; those are booked."""
         self._refill(now_s)
         entries_free, bytes_free = (self._tokens[:, shard] + SLACK[:, 0]).tolist()
         totals = list(accumulate(sizes[: max(0, int(entries_free))]))
@@ -101,7 +102,7 @@ class Pacer:
         throttled_bytes: NDArray[np.int64],
         now_s: float,
     ) -> None:
-        """Learn from one answered call: [shards] its entries, and those refused as over the shard's throughput.
+        """Learn from one answered call: [shards] its entries, and those refused as too many for the shard.
 
         Calls without an answer are not told: an outage teaches nothing about shards.
         """

@@ -1,0 +1,174 @@
+"""How fast shards are sent to, simulated against the buckets by which `local` keeps the service's limits."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from tickerd.kinesis.capacity import FACTOR_MIN
+from tickerd.kinesis.limits import SHARD_BYTES_PER_SECOND, SHARD_ENTRIES_PER_SECOND
+from tickerd.kinesis.pacing import BURST_S, Pacer
+from tickerd.local.buckets import ShardBuckets
+
+TICK_S, LATENCY_TICKS, SHARDS = 0.02, 1, 8
+ENTRY_BYTES = 175
+Counts = NDArray[np.int64]
+
+
+@dataclass
+class Host:
+    """One worker that offers so many entries a second to each shard and knows of no other."""
+
+    offered: float
+    starts_s: float = 0.0
+    waiting: Counts = field(default_factory=lambda: np.zeros(SHARDS, np.int64))
+    stored: int = 0
+    throttled: int = 0
+
+    def __post_init__(self) -> None:
+        self.pacer = Pacer([str(shard) for shard in range(SHARDS)], 1.0, self.starts_s)
+
+
+def simulate(
+    hosts: list[Host], seconds: float, seed: int, random_share: float = 0.0, settled_s: float = 0.0
+) -> None:
+    """Let the hosts send to one stream; what is counted in them is counted from `settled_s` on."""
+    random = np.random.default_rng(seed)
+    buckets = ShardBuckets()
+    buckets.grow(SHARDS)
+    answers: list[tuple[int, Host, Counts, Counts]] = []
+    for tick in range(int(seconds / TICK_S)):
+        now_s = tick * TICK_S
+        while answers and answers[0][0] <= tick:
+            _, host, sent, throttled = answers.pop(0)
+            host.waiting += throttled
+            host.pacer.answered(sent, throttled, throttled * ENTRY_BYTES, now_s)
+        for number in random.permutation(len(hosts)):
+            host = hosts[number]
+            if now_s < host.starts_s:
+                continue
+            host.waiting += random.poisson(host.offered * TICK_S, SHARDS)
+            np.minimum(host.waiting, SHARD_ENTRIES_PER_SECOND, out=host.waiting)
+            step = np.maximum(1, (host.pacer.factors * SHARD_ENTRIES_PER_SECOND * TICK_S).astype(np.int64))
+            wanted = np.minimum(host.waiting, step)
+            sent = wanted * host.pacer.admit(wanted, wanted * ENTRY_BYTES, now_s)
+            host.waiting -= sent
+            shards = np.repeat(np.arange(SHARDS), sent)
+            random.shuffle(shards)
+            refused = random.random(len(shards)) < random_share
+            refused[buckets.admit(now_s, shards.tolist(), [ENTRY_BYTES] * len(shards))] = True
+            throttled = np.bincount(shards[refused], minlength=SHARDS)
+            answers.append((tick + LATENCY_TICKS, host, sent, throttled))
+            if now_s >= settled_s:
+                host.stored += int(sent.sum() - throttled.sum())
+                host.throttled += int(throttled.sum())
+
+
+def throttled_share(hosts: list[Host]) -> float:
+    refused = sum(host.throttled for host in hosts)
+    return refused / (refused + sum(host.stored for host in hosts))
+
+
+def used_share(hosts: list[Host], seconds: float) -> float:
+    return sum(host.stored for host in hosts) / (SHARD_ENTRIES_PER_SECOND * SHARDS * seconds)
+
+
+@pytest.mark.parametrize("later_s", [0.0, 60.0])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_hosts_that_offer_half_too_much_share_alike_and_are_seldom_throttled(
+    seed: int, later_s: float
+) -> None:
+    hosts = [Host(750.0), Host(750.0, later_s)]
+    simulate(hosts, later_s + 160, seed, settled_s=later_s + 60)
+    first = hosts[0].stored / (hosts[0].stored + hosts[1].stored)
+    assert 0.4 <= first <= 0.6
+    assert throttled_share(hosts) < 0.05
+    assert used_share(hosts, 100) > 0.85
+
+
+def test_ten_hosts_that_offer_four_times_too_much_share_alike_and_use_the_shards() -> None:
+    hosts = [Host(400.0) for _ in range(10)]
+    simulate(hosts, 100, 3, settled_s=60)
+    assert throttled_share(hosts) < 0.08
+    assert used_share(hosts, 40) > 0.85
+    stored = [host.stored for host in hosts]
+    assert max(stored) < 2 * min(stored)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("offered", [800.0, 2000.0])
+def test_throttles_that_do_not_depend_on_the_rate_cost_at_most_a_fifth(offered: float, seed: int) -> None:
+    calm, hit = [Host(offered)], [Host(offered)]
+    simulate(calm, 120, seed)
+    simulate(hit, 120, seed, random_share=0.1)
+    assert hit[0].stored >= 0.8 * calm[0].stored
+
+
+def test_a_shard_that_others_fill_is_slowed_down_alone() -> None:
+    host = Host(500.0)
+    few = np.full(SHARDS, 500, np.int64)
+    for second in range(30):
+        throttled = np.zeros(SHARDS, np.int64)
+        throttled[3] = int(500 * max(0.0, 1 - 0.4 / host.pacer.factors[3]))  # 400 a second have room
+        host.pacer.answered(few, throttled, throttled * ENTRY_BYTES, second + 1.0)
+    assert host.pacer.factors[3] < 0.7
+    assert (np.delete(host.pacer.factors, 3) > 0.9).all()
+
+
+def test_factors_stay_within_their_bounds_whatever_is_throttled() -> None:
+    pacer = Pacer(["a", "b"], 1.0, 0.0)
+    for second in range(200):
+        sent = np.array([300, 300])
+        pacer.answered(sent, np.array([300, 0]), np.array([300, 0]) * ENTRY_BYTES, float(second))
+        assert ((pacer.factors >= FACTOR_MIN) & (pacer.factors <= 1)).all()
+
+
+@pytest.mark.parametrize(("wanted", "goes"), [(199, True), (200, True), (201, False)])
+def test_a_burst_holds_a_fifth_of_a_second(wanted: int, goes: bool) -> None:
+    pacer = Pacer(["a", "b"], 1.0, 0.0)
+    admitted = pacer.admit(np.array([wanted, 1]), np.array([wanted, 1]), 0.0)
+    assert admitted.tolist() == [goes, True]
+    assert pacer.room(0, [1] * 300, 0.0) == (200 - wanted if goes else 200)
+    assert pacer.wait_s(0, 1, 0.0) > 0
+    assert pacer.wait_s(1, 1, 0.0) == 0
+
+
+def test_an_entry_larger_than_the_burst_goes_to_a_free_shard_which_then_owes() -> None:
+    pacer = Pacer(["a"], 1.0, 0.0)
+    assert pacer.room(0, [SHARD_BYTES_PER_SECOND, 1], 0.0) == 1
+    assert pacer.room(0, [1], 0.5) == 0
+    assert pacer.wait_s(0, 1, 0.5) > 0
+    assert pacer.room(0, [1], 1.0 + BURST_S) == 1
+
+
+def test_a_shard_keeps_what_was_learnt_over_a_new_map_and_its_children_take_it_over() -> None:
+    pacer = Pacer(["a", "b"], 1.0, 0.0)
+    sent = np.array([300, 300])
+    for second in range(1, 8):
+        pacer.answered(sent, np.array([150, 0]), np.array([150, 0]) * ENTRY_BYTES, float(second))
+    factor = float(pacer.factors[0])
+    assert factor < 0.6
+    newer = Pacer(["b", "a1", "a2", "c"], 1.0, 8.0, pacer, {"a1": "a", "a2": "a"})
+    assert newer.factors.tolist() == [pacer.factors[1], factor, factor, 1.0]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 0.4), st.integers(1, 400), st.integers(1, 60_000)), max_size=60),
+    st.sampled_from([1.0, 0.5]),
+)
+@settings(deadline=None)
+def test_no_stretch_of_time_holds_more_than_the_limits(
+    asked: list[tuple[float, int, int]], share: float
+) -> None:
+    pacer = Pacer(["a"], share, 0.0)
+    now_s, entries, size = 0.0, 0, 0
+    for pause_s, many, each in asked:
+        now_s += pause_s
+        gone = pacer.room(0, [each] * many, now_s)
+        entries += gone
+        size += gone * each
+        assert entries <= share * SHARD_ENTRIES_PER_SECOND * (now_s + BURST_S) + 1
+        assert size <= share * SHARD_BYTES_PER_SECOND * (now_s + BURST_S) + each
