@@ -292,7 +292,12 @@ class Host:
     def run(self, *arguments: str, environment: dict[str, str] | None = None, **settings: object) -> Daemon:
         """Start the daemon, by default with two workers; `kinesis__stream` stands for kinesis.stream."""
         ours: dict[str, object] = {"web__listen": "127.0.0.1:0", "state__directory": str(self.state)}
-        command = [*tickerd("run"), *arguments, *_sets(ours | {"source__workers": 2} | settings)]
+        sets = _sets(ours | {"source__workers": 2} | settings)
+        return self.run_with(*arguments, *sets, environment=environment)
+
+    def run_with(self, *arguments: str, environment: dict[str, str] | None = None) -> Daemon:
+        """Start the daemon with these arguments and no others."""
+        command = [*tickerd("run"), *arguments]
         log = self.directory / f"daemon-{len(self._processes)}.log"
         daemon = Daemon(command, self.environment | (environment or {}), log, subprocess.DEVNULL)
         self._processes.append(daemon)

@@ -650,19 +650,14 @@ class TestRules:
         )
         assert "add up to nothing" in problem("rate.mix={forex=0, stock=0, news=5e-324}")
 
-    def test_once_a_value_is_available_its_rules_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delitem(NOT_YET, "kinesis.order")
+    def test_order_by_key_needs_aggregates_of_the_library(self) -> None:
         assert problem("kinesis.order=key").startswith(
             'kinesis.order (--set): "key" needs kinesis.aggregation = "kpl"'
         )
-        monkeypatch.delitem(NOT_YET, "kinesis.aggregation")
         assert given_sets("kinesis.order=key", "kinesis.aggregation=kpl").kinesis.order == "key"
+        assert given_sets("kinesis.aggregation=lines").kinesis.aggregation == "lines"
 
-    def test_a_rule_is_not_said_to_be_broken_because_of_a_value_that_is_itself_wrong(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delitem(NOT_YET, "web.tls_certificate")
-        monkeypatch.delitem(NOT_YET, "web.tls_key")
+    def test_a_rule_is_not_said_to_be_broken_because_of_a_value_that_is_itself_wrong(self) -> None:
         line = problem('web.tls_certificate="a\\nb"', "web.tls_key=k")
         assert line.startswith("web.tls_certificate (--set): ")
         assert problem("web.tls_key=k") == "web.tls_key (--set): needs web.tls_certificate as well"
@@ -672,18 +667,8 @@ class TestRules:
         [
             ("destination.kind=pubsub", '"kinesis"'),
             ("destination.kind=null", '"kinesis"'),
-            ("kinesis.aggregation=kpl", '"none"'),
-            ("kinesis.aggregation=lines", '"none"'),
-            ("kinesis.order=key", '"relaxed"'),
             ("kinesis.request=cbor", '"json"'),
             ("rate.mode=snapshot", '"stream"'),
-            ("rate.fleet_records_per_second=5", "0"),
-            ("web.control_socket=/run/x", '""'),
-            ("web.token_file=/x", '""'),
-            ("web.tls_certificate=/x", '""'),
-            ("web.tls_key=/x", '""'),
-            ("web.read_needs_token=true", "false"),
-            ("log.embedded_metrics=true", "false"),
         ],
     )
     def test_what_a_later_version_brings_is_refused_with_what_to_use(

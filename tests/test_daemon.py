@@ -209,7 +209,7 @@ def test_usr1_shows_every_stack_and_hup_is_answered_and_neither_ends_anything(
     status = daemon.until_acked(500)
     daemon.send(signal.SIGUSR1)
     daemon.send(signal.SIGHUP)
-    eventually("the answer", lambda: "SIGHUP: settings cannot be changed" in daemon.said())
+    eventually("the answer", lambda: "the settings are read again" in daemon.said())
     eventually("the stacks", lambda: daemon.said().count("(most recent call first)") >= 6)
     assert [w["pid"] for w in daemon.status()["workers"]] == [w["pid"] for w in status["workers"]]
     assert daemon.counter("tickerd_worker_restarts_total") == 0

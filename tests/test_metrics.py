@@ -13,7 +13,7 @@ from tickerd.observe.counters import ERROR_CODES
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
-# The contract's list; reloads_total comes with reloading.
+# The contract's list.
 COUNTERS = {
     "records_generated": {"worker", "feed"},
     "records_acked": {"worker", "feed"},
@@ -26,6 +26,7 @@ COUNTERS = {
     "worker_cpu_seconds": {"worker"},
     "frames_regenerated": {"worker"},
     "frames_skipped": {"worker"},
+    "reloads": {"result"},
 }
 HISTOGRAMS = {
     "put_request_duration_seconds",
@@ -45,7 +46,7 @@ GAUGES = {
     "last_ack_timestamp_seconds": {"worker"},
     "destination_error": {"error_code"},
     "shards": set(),
-    "stream_info": {"stream", "distribution"},
+    "stream_info": {"stream", "distribution", "aggregation", "order"},
     "draining": set(),
     "ready": set(),
     "build_info": {"version", "python"},

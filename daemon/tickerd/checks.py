@@ -48,15 +48,8 @@ TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] 
 
 NOT_YET: dict[str, tuple[object, ...]] = {
     "rate.mode": ("stream",),
-    "rate.fleet_records_per_second": (0,),
     "destination.kind": ("kinesis",),
     "kinesis.request": ("json",),
-    "web.control_socket": ("",),
-    "web.token_file": ("",),
-    "web.read_needs_token": (False,),
-    "web.tls_certificate": ("",),
-    "web.tls_key": ("",),
-    "log.embedded_metrics": (False,),
 }
 """The settings whose other values come with a later version, and the values that this version offers."""
 
@@ -106,6 +99,16 @@ RULES = (
         ("web.tls_key", "web.tls_certificate"),
         lambda settings: bool(settings.web.tls_key) and not settings.web.tls_certificate,
         "needs web.tls_certificate as well",
+    ),
+    Rule(
+        ("rate.fleet_records_per_second", "rate.stages"),
+        lambda settings: bool(settings.rate.fleet_records_per_second) and bool(settings.rate.stages),
+        "cannot go with rate.stages, whose rates are a single host's",
+    ),
+    Rule(
+        ("log.embedded_metrics", "log.format"),
+        lambda settings: settings.log.embedded_metrics and settings.log.format == "text",
+        'needs log.format = "json" or "auto"; metrics are read from JSON lines',
     ),
 )
 

@@ -64,6 +64,15 @@ class Loaded(NamedTuple):
     origins: dict[str, str]
 
 
+class Surroundings(NamedTuple):
+    """What those who start the daemon tell it by its environment, beside settings."""
+
+    notify_socket: str = ""  # of the service manager (sd_notify(3))
+    listeners: Mapping[str, int] = {}  # inherited descriptors by name (sd_listen_fds(3))
+    metadata_url: str = ""  # of the instance metadata service, where it is not at its usual place
+    has_metadata: bool = True  # False: whoever started us wants the service not to be asked
+
+
 class Given(NamedTuple):
     """A value as somebody wrote it; `text` is what stood there before it was read as TOML."""
 
@@ -244,6 +253,22 @@ def settings_digest(settings: Settings) -> str:
 def state_directory(settings: Settings) -> Path:
     """The state directory, absolute. `load` has already replaced a default that cannot be written."""
     return Path(settings.state.directory).absolute()
+
+
+def surroundings(environ: Mapping[str, str] | None = None) -> Surroundings:
+    """What the service manager and the AWS variables say; nothing of it is a setting of tickerd."""
+    variables = os.environ if environ is None else environ
+    listeners: dict[str, int] = {}
+    if variables.get("LISTEN_PID") == str(os.getpid()) and variables.get("LISTEN_FDS", "").isdigit():
+        names = variables.get("LISTEN_FDNAMES", "").split(":")
+        count = int(variables["LISTEN_FDS"])
+        listeners = {(names[n : n + 1] or ["unknown"])[0]: 3 + n for n in range(count)}
+    return Surroundings(
+        variables.get("NOTIFY_SOCKET", ""),
+        listeners,
+        variables.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "").rstrip("/"),
+        variables.get("AWS_EC2_METADATA_DISABLED", "").lower() != "true",
+    )
 
 
 def _can_be_written(directory: Path) -> bool:

@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 
 from tickerd import checkpoint
-from tickerd.checkpoint import Checkpoint
+from tickerd.checkpoint import Checkpoint, replace_durably
 from tickerd.config import settings_digest
 from tickerd.market.universe import Universe
 from tickerd.recipe import recipe_of, run_digest
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Rate, Settings
-from tickerd.state import Account, Identity, StateDirectory, account_of, host_id, new_run
+from tickerd.state import Account, Identity, StateDirectory, account_of, new_run
 
 CLOCK_BACKWARD_WAITED_FRAMES = 10 * FRAMES_PER_SECOND
 
@@ -33,9 +33,17 @@ class Run:
     """
 
     def __init__(
-        self, settings: Settings, state: StateDirectory, universe: Universe, workers: int, *, anew: bool
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        universe: Universe,
+        workers: int,
+        *,
+        anew: bool,
+        host: str,
     ) -> None:
         self._settings = settings
+        self._host = host
         self._state = state
         self._workers = workers
         self.recipe = recipe_of(settings, universe)
@@ -55,6 +63,35 @@ class Run:
         stages = tuple(Stage(stage.for_s, stage.milli_records_per_second) for stage in rate.stages)
         return RatePlan(self.identity.plan_first_frame, rate.milli_records_per_second, stages)
 
+    def replan(self, settings: Settings) -> None:
+        """Other settings of the rate hold from now on; durable when it returns, OSError when it cannot be."""
+        plan = plan_digest(settings.rate)
+        if plan != self.identity.plan:
+            identity = replaced_plan(self.identity, plan, due_below(time.time_ns()))
+            self._state.save_identity(identity)
+            self.identity = identity
+        self._settings = settings
+
+    def close(self, generated: int, acked: int) -> int:
+        """Say what the run came to, write its account; how many records it owes."""
+        account = self.account()
+        owed = [(source, part) for source in account.sources for part in source.owed]
+        owed_records = sum(part.next_seq - part.first_seq for _, part in owed)
+        log.info("generated %d, acknowledged %d, owed %d records", generated, acked, owed_records)
+        for source, part in owed:
+            log.warning(
+                "%s owes frames %d to %d (seq %d to %d) of segment %s: they are made at the next start",
+                source.source,
+                part.first_frame,
+                part.end_frame - 1,
+                part.first_seq,
+                part.next_seq - 1,
+                [segment.first_frame for segment in source.segments],
+            )
+        # Last, so that what the disk may not take has at least been said.
+        replace_durably(self._state.path / "account.json", msgspec.json.encode(account))
+        return owed_records
+
     def account(self) -> Account:
         """What the run's sources came to, and those of older runs that still owe."""
         states = [each for each in self._checkpoints() if each.owes or self._has(each)]
@@ -72,7 +109,7 @@ class Run:
     def _identity(self, states: dict[str, Checkpoint], now_frame: int, *, anew: bool) -> Identity:
         """The last run's identity, or that of a new one."""
         digest, plan = run_digest(self._settings, self.recipe), plan_digest(self._settings.rate)
-        host = host_id(self._settings.source.id)
+        host = self._host
         last = self._state.identity()
         if last and not anew and (last.host, last.digest) == (host, digest):
             # Frames that lie so far ahead were reserved by a clock that has been set back since.

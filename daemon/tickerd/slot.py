@@ -43,8 +43,10 @@ class Slot:
         self._deaths_at: tuple[int, int] = (NO_FRAME, 0)
         self._deaths = 0  # in a row
         self._start_due_s = 0.0
-        self._started_s = 0.0
+        self.started_s = 0.0
         self._hung_steps = 0
+        self._looked_s = self._excused_s = 0.0
+        self.asked = False  # to end, or to begin anew
 
     @property
     def alive(self) -> bool:
@@ -68,7 +70,7 @@ class Slot:
         total.add(self.report.counts)
         return total
 
-    def start(self, spec: WorkerSpec, lock_fd: int) -> None:
+    def start(self, spec: WorkerSpec, *held_fds: int) -> None:
         """Start a process, its signals blocked until it has handlers for them."""
         spec_fd = os.memfd_create("tickerd-worker-spec")
         os.write(spec_fd, msgspec.json.encode(spec))
@@ -78,16 +80,26 @@ class Slot:
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 [sys.executable, "-P", "-m", "tickerd.worker", str(spec_fd)],
                 stdin=subprocess.DEVNULL,
-                # The lock's descriptor is only held: the directory is in use for as long as a worker lives.
-                pass_fds=(spec_fd, spec.slab_fd, spec.alive_fd, lock_fd),
+                # Held is the lock's descriptor: the directory is in use for as long as a worker lives.
+                pass_fds=(spec_fd, spec.slab_fd, spec.orders_fd, spec.alive_fd, *held_fds),
             )
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
             os.close(spec_fd)
         self.report = Report(source=spec.source)
         self.exit_code = None
-        self._started_s = time.monotonic()
+        self.started_s = time.monotonic()
         self._hung_steps = 0
+        self.asked = False
+
+    def use(self, slab: Slab) -> None:
+        """From the next process on its reports are in another slab."""
+        self._slab = slab
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Ask its process to end; the next one may start as soon as it has."""
+        self.asked = self.alive
+        self.send(number)
 
     def send(self, number: signal.Signals) -> None:
         """Send its process a signal, if there is one."""
@@ -120,12 +132,12 @@ class Slot:
         self._ended.add(self.report.counts)
         self.report = Report(source=self.report.source, state="stopped", owed=self.report.owed)
         self._slab.clear(self.worker)
-        if stopping or code in {EXIT_NEW_RUN, EXIT_FINISHED}:
+        if stopping or self.asked or code in {EXIT_NEW_RUN, EXIT_FINISHED}:
             return
         reason = self._reason(code)
         log.warning("worker %d died (%s)", self.worker, reason, extra={"exit_code": code})
         self.restarts[reason] += 1
-        self._deaths = 1 if time.monotonic() - self._started_s > HEALTHY_S else self._deaths + 1
+        self._deaths = 1 if time.monotonic() - self.started_s > HEALTHY_S else self._deaths + 1
         limit_s = BACKOFF_KILLED_MAX_S if code == -signal.SIGKILL else BACKOFF_MAX_S
         backoff_s = min(BACKOFF_FIRST_S * 2 ** (self._deaths - 1), limit_s) * random.uniform(0.5, 1)
         self._start_due_s = time.monotonic() + backoff_s
@@ -153,7 +165,10 @@ class Slot:
     def _end_if_hung(self) -> None:
         """Stack dump, then TERM, then KILL, when its event loop has not turned for too long."""
         now_s = time.monotonic()
-        heard_s = self.report.beat_s or self._started_s + START_MAX_S - HUNG_S
+        if now_s - self._looked_s > HUNG_STEP_S:
+            self._excused_s = now_s  # it was held up itself, and the whole host may have been
+        self._looked_s = now_s
+        heard_s = max(self.report.beat_s or self.started_s + START_MAX_S - HUNG_S, self._excused_s)
         step = int((now_s - heard_s - HUNG_S) / HUNG_STEP_S) + 1 if now_s - heard_s > HUNG_S else 0
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL)[self._hung_steps : step]:
             log.error("worker %d hangs: %s", self.worker, number.name)

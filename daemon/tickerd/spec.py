@@ -36,4 +36,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     ends_at_seq: int | None  # what records_max came to in an earlier process of this slot
     supervisor_pid: int
     slab_fd: int
+    orders_fd: int
     alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's

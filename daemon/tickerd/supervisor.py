@@ -1,109 +1,161 @@
-"""Starts the workers, watches them, starts them again, stops them within one deadline; owns the web side.
+"""Decides when workers run: starts them, stops them within one deadline, reloads, answers signals.
 
-It makes no records. Signals are queued by their handlers and acted on in the loop.
+It makes no records. Signals are queued by their handlers and acted on in the loop, which also tells the
+service manager how things stand. The processes are crew.py's.
 """
 
 import asyncio
 import faulthandler
 import logging
-import os
-import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 
-import msgspec
-
-from tickerd.checkpoint import replace_durably
-from tickerd.config import workers as worker_count
-from tickerd.market.universe import Universe
+from tickerd import reload
+from tickerd.config import SettingsError
+from tickerd.crew import Crew, universe_of
+from tickerd.host.notify import Notifier
+from tickerd.market.catalogue import UniverseError
+from tickerd.observe import logs
 from tickerd.observe.causes import Causes
 from tickerd.observe.counters import Counts, Slab
+from tickerd.observe.embedded import EmbeddedMetrics
 from tickerd.observe.rates import Rate
-from tickerd.recipe import market_of, recipe_of
 from tickerd.runs import Run
 from tickerd.settings import Settings
 from tickerd.slot import Slot
-from tickerd.spec import EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, WorkerSpec
-from tickerd.state import StateDirectory
+from tickerd.spec import EXIT_OWED
+from tickerd.state import StateDirectory, StateError
 
 CHECK_S = 0.25
 QUICK_S = 2.0
-
+EXTEND_S = 10.0  # how much more time a drain asks the service manager for, again and again
 
 log = logging.getLogger(__name__)
 
 
 class Supervisor:
-    """The daemon. `run` returns its exit code."""
+    """The daemon. `run` returns its exit code; `drain` and `undrain` are for who controls it.
+
+    `reread` reads the settings again for a reload; `notifier` is the line to the service manager;
+    `instance_id` is EC2's name of this host, where it has one.
+    """
 
     def __init__(
-        self, settings: Settings, state: StateDirectory, *, records: int | None, seconds: float | None
+        self,
+        settings: Settings,
+        state: StateDirectory,
+        *,
+        records: int | None,
+        seconds: float | None,
+        reread: Callable[[], Settings] | None = None,
+        notifier: Notifier | None = None,
+        instance_id: str = "",
     ) -> None:
         self.settings = settings
-        self.state = state
-        self.workers = worker_count(settings)
-        self.slab = Slab.create(self.workers)
-        self.slots = [Slot(worker, self.slab) for worker in range(self.workers)]
-        self.draining = False
+        self.holds: dict[str, str] = {}  # who wants nothing to be generated, and why
+        self.doubts: dict[str, str] = {}  # why this host is not ready though it goes on
         self.ready_since_s: float | None = None
         self.address = ""  # of the web side, once it listens
         self.generated_rate = Rate()
         self.acked_rate = Rate()
         self._causes = Causes()
+        self.reloads: Counter[str] = Counter()
+        self.refreshers: list[Callable[[], None]] = []  # what a reload reads again beside the settings
+        self.notifier = notifier or Notifier()
+        self.embedded = EmbeddedMetrics()
+        self._reread = reread if records is None else None
         self._warned = False
-        self._records = records
         self._seconds = float("inf") if seconds is None else seconds
-        self._universe = Universe.load(settings.market.universe)
-        # A market that cannot be made is known before anything is written, and before any worker.
-        market_of(recipe_of(settings, self._universe), self._universe)
-        self.current_run = self._run(anew=False)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._woken = asyncio.Event()
-        self._renewing_run = False
-        self._failed = False
+        self._exiting = False
+        self._told_ready = False
         self._stop_deadline_s = float("inf")
-        # The workers see the end of this pipe when the supervisor is gone, however it went.
-        self._alive_fd, self._alive_end_fd = os.pipe()
-
-    def _run(self, *, anew: bool) -> Run:
-        return Run(self.settings, self.state, self._universe, self.workers, anew=anew)
+        self.crew = Crew(settings, state, records, self._woken.set, instance_id)
 
     @property
-    def ready(self) -> bool:
-        """At least half of the workers beat, all have once, and none is asked to stop."""
-        beating = sum(slot.beats for slot in self.slots)
-        return self.ready_since_s is not None and not self.draining and beating * 2 >= self.workers
+    def workers(self) -> int:
+        """How many workers there are to be."""
+        return self.crew.workers
+
+    @property
+    def slots(self) -> list[Slot]:
+        """The workers' slots, those included that a reload has emptied."""
+        return self.crew.slots
+
+    @property
+    def slab(self) -> Slab:
+        """Where the workers publish their reports."""
+        return self.crew.slab
+
+    @property
+    def current_run(self) -> Run:
+        """The run that the sources are named by."""
+        return self.crew.run
 
     def total(self) -> Counts:
         """What all workers have counted."""
-        total = Counts()
-        for slot in self.slots:
-            total.add(slot.counts())
-        return total
+        return self.crew.total()
+
+    @property
+    def draining(self) -> bool:
+        """Whether nothing is to be generated."""
+        return self._exiting or bool(self.holds)
+
+    @property
+    def ready(self) -> bool:
+        """At least half of the workers beat, all have once, none is asked to stop, and nobody has doubts."""
+        beating = sum(slot.beats for slot in self.slots)
+        up = self.ready_since_s is not None and beating * 2 >= self.workers
+        return up and not self.draining and not self.doubts
+
+    def drain(self, who: str, why: str) -> None:
+        """Generate nothing until `undrain` and deliver what has begun; the process stays."""
+        if who not in self.holds:
+            log.info("draining", extra={"who": who, "why": why})
+        if not self.draining:
+            self._stop_workers(signal.SIGTERM, self.settings.source.drain_max_s + QUICK_S)
+        self.holds[who] = why
+
+    def undrain(self, who: str) -> None:
+        """Go on, unless somebody else holds it."""
+        if self.holds.pop(who, None) is not None:
+            log.info("no longer drained", extra={"who": who, "still_held_by": sorted(self.holds)})
+
+    def stop(self, reason: str) -> None:
+        """Drain and end; asked again: at once."""
+        again, self._exiting = self._exiting, True
+        log.info("stopping %s(%s)", "at once " if again else "", reason)
+        self.notifier.stopping()
+        patience_s = QUICK_S if again else self.settings.source.drain_max_s + QUICK_S
+        self._stop_workers(signal.SIGQUIT if again else signal.SIGTERM, patience_s)
+
+    def _stop_workers(self, number: signal.Signals, patience_s: float) -> None:
+        self._stop_deadline_s = time.monotonic() + patience_s
+        self.crew.stop(number)
 
     async def run(self) -> int:
         """Run until told to stop, or until there is no more to do."""
         self._handle_signals()
         while not self._ended():
-            self._start_workers()
+            self.crew.start_due(held=self.draining)
             await self._wait(CHECK_S)
-            # First the signals: whoever stops the whole group stops the workers too, and those have not died.
-            while not self._signals.empty():
-                self._act_on_signal(self._signals.get_nowait())
-            for slot in self.slots:
-                self._act_on_death(slot, slot.check(stopping=self.draining or self._renewing_run))
+            # First the signals: whoever stops the whole group stops the workers too, which have not died.
+            await self._act_on_signals()
+            self.crew.check(held=self.draining)
             self._watch()
-        return self._account()
+            self._tell()
+        total = self.total()
+        owed = self.current_run.close(sum(total.records_generated), sum(total.records_acked))
+        if self.crew.failed:
+            return 1
+        return EXIT_OWED if owed else 0
 
-    def stop(self, reason: str) -> None:
-        """Drain; asked again: at once."""
-        drain_s = QUICK_S if self.draining else self.settings.source.drain_max_s + QUICK_S
-        self._stop_deadline_s = time.monotonic() + drain_s
-        log.info("stopping %s(%s)", "at once " if self.draining else "", reason)
-        for slot in self.slots:
-            slot.send(signal.SIGQUIT if self.draining else signal.SIGTERM)
-        self.draining = True
+    def _ended(self) -> bool:
+        stuck = self.crew.idle and self.crew.stuck
+        return stuck or (self.crew.idle and self._exiting)
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -119,71 +171,56 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             loop.add_signal_handler(number, queue(number))
 
-    def _act_on_signal(self, number: signal.Signals) -> None:
-        match number:
-            case signal.SIGTERM | signal.SIGINT:
-                self.stop(number.name)
-            case signal.SIGUSR1:
-                faulthandler.dump_traceback(all_threads=True)
-                for slot in self.slots:
-                    slot.send(number)
-            case _:
-                log.warning("%s: settings cannot be changed while running in this version", number.name)
-
     async def _wait(self, seconds: float) -> None:
         """Until a signal comes or a worker may have died; for the interval of the checks at most."""
         try:
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
         except TimeoutError:
             return
         self._woken.clear()
 
-    def _ended(self) -> bool:
-        if any(slot.alive for slot in self.slots):
-            return False
-        stuck = all(slot.finished or slot.poison_frame is not None for slot in self.slots)
-        self._failed |= stuck and any(slot.poison_frame is not None for slot in self.slots)
-        return self.draining or self._failed or stuck
+    async def _act_on_signals(self) -> None:
+        wanted = False
+        while not self._signals.empty():
+            number = self._signals.get_nowait()
+            match number:
+                case signal.SIGTERM | signal.SIGINT:
+                    self.stop(number.name)
+                case signal.SIGUSR1:
+                    faulthandler.dump_traceback(all_threads=True)
+                    for slot in self.slots:
+                        slot.send(number)
+                case _:
+                    wanted = True  # several in a row are one
+        if wanted and not self._exiting:
+            self.notifier.reloading()
+            await self.reload()
+            if self._told_ready:
+                self.notifier.ready()
 
-    def _start_workers(self) -> None:
-        if self._renewing_run and not any(slot.alive for slot in self.slots):
-            self._renewing_run = False
-            self.current_run = self._run(anew=True)
-            for slot in self.slots:
-                slot.ends_at_seq = None
-                slot.counted_below = 0  # that was the old run's; the new one's frames may lie before it
-        if self.draining or self._renewing_run:
+    async def reload(self) -> None:
+        """Read the settings again: all of them are right, or none is taken."""
+        try:
+            if self._reread is None:
+                raise SettingsError(["not read again with --records"])  # noqa: TRY301 - one way out
+            found = reload.changes(self.settings, await asyncio.to_thread(self._reread))
+            universe = self.crew.universe
+            if found.together:
+                universe = await asyncio.to_thread(universe_of, found.settings)
+            for refresh in self.refreshers:
+                refresh()
+            self.current_run.replan(found.settings)
+        except (SettingsError, StateError, UniverseError, OSError) as error:
+            for problem in str(error).splitlines():
+                log.error("the settings stay as they were: %s", problem)
+            self.reloads["failed"] += 1
             return
-        for slot in self.slots:
-            if slot.start_due:
-                slot.start(self._spec(slot), self.state.lock_fd)
-                assert slot.process is not None
-                self._wake_on_exit(slot.process.pid)
-
-    def _wake_on_exit(self, pid: int) -> None:
-        loop, pid_fd = asyncio.get_running_loop(), os.pidfd_open(pid)
-
-        def exited() -> None:
-            loop.remove_reader(pid_fd)
-            os.close(pid_fd)
-            self._woken.set()
-
-        loop.add_reader(pid_fd, exited)
-
-    def _act_on_death(self, slot: Slot, code: int | None) -> None:
-        match code:
-            case None:
-                return
-            case _ if code == EXIT_NEW_RUN and not self.draining:
-                self._renewing_run = True
-                for other in self.slots:
-                    other.send(signal.SIGTERM)
-            case _ if code == EXIT_FINISHED:
-                slot.finished = True
-            case 1:  # its checkpoint is damaged: the next process would find it no better
-                self._failed = True
-                if not self.draining:
-                    self.stop("a worker could not start")
+        self.settings = found.settings
+        logs.start(found.settings.log.level, found.settings.log.format, "tickerd")
+        self.crew.reload(found, universe)
+        self.reloads["applied"] += 1
+        reload.tell(found)
 
     def _watch(self) -> None:
         """What time brings: readiness, the end of `--seconds`, the end of patience."""
@@ -193,18 +230,47 @@ class Supervisor:
         self.acked_rate.add(sum(total.records_acked))
         self._warn_above_ceiling()
         self._causes.look(slot.report for slot in self.slots)
-        if self.ready_since_s is None and all(slot.report.beat_s for slot in self.slots):
+        if self.settings.log.embedded_metrics:
+            self.embedded.tell(self.slots, self.settings.kinesis.stream, ready=self.ready)
+        if self.crew.failed and not self._exiting:
+            self.stop("a worker could not start")
+        beaten = all(slot.report.beat_s for slot in self.slots[: self.workers])
+        if self.ready_since_s is None and beaten:
             self.ready_since_s = now_s
             log.info("ready", extra={"workers": self.workers, "run": self.current_run.identity.run})
-        elif (
-            self.ready_since_s is not None
-            and not self.draining
-            and now_s >= self.ready_since_s + self._seconds
-        ):
+        elif not self._exiting and now_s >= (self.ready_since_s or now_s) + self._seconds:
             self.stop("--seconds")
-        if now_s > self._stop_deadline_s:
+        if self.crew.idle or not self.draining:
+            self._stop_deadline_s = float("inf")
+        elif now_s > self._stop_deadline_s:
             for slot in self.slots:
                 slot.send(signal.SIGKILL)
+
+    def _tell(self) -> None:
+        """Let the service manager know that the loop turns, and how things stand."""
+        manager = self.notifier
+        manager.alive()
+        if not self._told_ready and (self.ready_since_s is not None or (self.holds and self.crew.idle)):
+            self._told_ready = True
+            manager.ready()
+        if self._exiting:
+            manager.extend(EXTEND_S)  # the deadline above bounds how often
+        owed = sum(slot.report.owed for slot in self.slots)
+        lag_s = max((slot.report.lag_s for slot in self.slots), default=0.0)
+        if self.draining:
+            left_s = max(0.0, self._stop_deadline_s - time.monotonic())
+            held = f"held by {', '.join(self.holds)}" if self.holds and not self._exiting else ""
+            manager.status(
+                held if self.crew.idle else f"draining, {left_s:.0f} s left, {owed:,} records owed"
+            )
+        elif self.ready_since_s is None:
+            manager.status("starting")
+        else:
+            beating = sum(slot.beats for slot in self.slots)
+            rate = self.acked_rate.per_second()
+            manager.status(
+                f"{beating} of {self.workers} workers, {rate:,.0f} records/s acknowledged, lag {lag_s:.1f} s"
+            )
 
     def _warn_above_ceiling(self) -> None:
         """Say once that the stream cannot take the rate with these keys, and what would help."""
@@ -223,61 +289,3 @@ class Supervisor:
                 stream.name,
                 self.settings.kinesis.partition_key,
             )
-
-    def _spec(self, slot: Slot) -> WorkerSpec:
-        run, records = self.current_run, self._records
-        share = None if records is None else records // self.workers + (slot.worker < records % self.workers)
-        return WorkerSpec(
-            worker=slot.worker,
-            workers=self.workers,
-            settings=self.settings,
-            state=str(self.state.path),
-            source=run.identity.source(slot.worker),
-            retired=run.retired[slot.worker],
-            recipe=run.recipe,
-            digest=run.identity.digest,
-            plan=run.plan,
-            first_frame=run.first_frame,
-            counted_below=slot.counted_below,
-            records_max=share,
-            ends_at_seq=slot.ends_at_seq,
-            supervisor_pid=os.getpid(),
-            slab_fd=self.slab.fd,
-            alive_fd=self._alive_fd,
-        )
-
-    def _account(self) -> int:
-        """Say what the run came to, write its account, and return the exit code."""
-        account = self.current_run.account()
-        total = self.total()
-        owed = [(source, part) for source in account.sources for part in source.owed]
-        owed_records = sum(part.next_seq - part.first_seq for _, part in owed)
-        log.info(
-            "generated %d, acknowledged %d, owed %d records",
-            sum(total.records_generated),
-            sum(total.records_acked),
-            owed_records,
-        )
-        for source, part in owed:
-            log.warning(
-                "%s owes frames %d to %d (seq %d to %d) of segment %s: they are made at the next start",
-                source.source,
-                part.first_frame,
-                part.end_frame - 1,
-                part.first_seq,
-                part.next_seq - 1,
-                [segment.first_frame for segment in source.segments],
-            )
-        # Last, so that what the disk may not take has at least been said.
-        replace_durably(self.state.path / "account.json", msgspec.json.encode(account))
-        if self._failed:
-            return 1
-        return EXIT_OWED if owed_records else 0
-
-
-def limits() -> dict[str, int]:
-    """The limits that this process found in force, not those that were asked for."""
-    return {
-        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-        "cpus": len(os.sched_getaffinity(0)),
-    }

@@ -1,16 +1,24 @@
-"""Wrong usage of a command reaches people as one line and exit code 2."""
+"""How what is wrong reaches people: one line on standard error."""
 
-import argparse
+import logging
 import sys
 from typing import Never
+
+from tickerd.observe import logs
 
 EXIT_USAGE = 2
 
 
-class CommandParser(argparse.ArgumentParser):
-    """A command's options; its whole usage is what --help is for."""
+def say(line: str) -> None:
+    """One line for people, on standard error; in the journal like all others there."""
+    if logs.is_journal():
+        logs.start("info", "auto", "tickerd")
+        logging.getLogger("tickerd").error("%s", line)
+        return
+    sys.stderr.write(f"tickerd: {line}\n")
 
-    def error(self, message: str) -> Never:
-        """Say what is wrong, and leave."""
-        sys.stderr.write(f"{self.prog}: {message}\n")
-        raise SystemExit(EXIT_USAGE)
+
+def arguments_error(line: str) -> Never:
+    """A wrong argument that argparse could not see."""
+    say(line)
+    raise SystemExit(EXIT_USAGE)

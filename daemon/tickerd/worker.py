@@ -34,6 +34,7 @@ from tickerd.market.market import Market
 from tickerd.market.universe import Universe
 from tickerd.observe import logs
 from tickerd.observe.counters import Report, Slab
+from tickerd.orders import Orders
 from tickerd.pipeline import Pipeline
 from tickerd.recipe import market_of
 from tickerd.records import RECORD_VERSION
@@ -42,7 +43,6 @@ from tickerd.source import Source
 from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
 
 PUBLISH_S = 0.25
-SAVE_S = 1.0
 COLLECT_S = 60.0
 ORPHAN_DRAIN_S = 8.0  # shorter than a new supervisor waits for the lock
 BEAT_FRESH_S = 5.0
@@ -58,6 +58,8 @@ class Worker:
         self.spec = spec
         self.report = Report(source=spec.source, counted_below=spec.counted_below)
         self.slab = Slab(spec.slab_fd, spec.workers)
+        self.orders = Orders(spec.orders_fd)
+        self._plan, self._mix = spec.plan, spec.settings.rate.mix.weights
         self.gate = Gate(self.report, self._may_probe)
         self._source: Source | None = None
         self._hours: Hours | None = None
@@ -195,7 +197,7 @@ class Worker:
 
     def _rates_at(self, frame: int) -> Rates:
         spec = self.spec
-        rates = split(spec.plan.at(frame), spec.settings.rate.mix.weights, spec.workers, spec.worker)
+        rates = split(self._plan.at(frame), self._mix, spec.workers, spec.worker)
         return rates if self._hours is None else self._hours.rates(rates, frame)
 
     async def _carry(self, source: Source, market: Market, stream: KinesisStream) -> None:
@@ -206,7 +208,7 @@ class Worker:
         encode = encoder(source.recipe.format)
         making = functools.partial(self.slab.making, self.spec.worker)
         ended = asyncio.Event()
-        saving = asyncio.create_task(_save_each_second(source, ended))
+        saving = asyncio.create_task(source.save_each_second(ended))
         try:
             await Pipeline(source, market, encode, delivery, making).run()
         except asyncio.CancelledError:
@@ -233,10 +235,18 @@ class Worker:
             self.report.counts.event_loop_lag_s.observe(max(0.0, late))
             if late > PUBLISH_S:
                 due += late
+            self._obey()
             self._publish()
             if due - collected > COLLECT_S:
                 gc.collect()
                 collected = due
+
+    def _obey(self) -> None:
+        """Take up what the supervisor asks for: frames not reserved yet get the new rates."""
+        order = self.orders.new()
+        if order is not None:
+            self._plan, self._mix = order.plan, order.mix
+            logs.start(order.log_level, order.log_format, f"worker {self.spec.worker}")
 
     def _publish(self, state: str = "") -> None:
         report = self.report
@@ -259,14 +269,6 @@ class Worker:
             if other and other.problems and time.monotonic() - other.beat_s < BEAT_FRESH_S:
                 return False
         return True
-
-
-async def _save_each_second(source: Source, ended: asyncio.Event) -> None:
-    while not ended.is_set():
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), SAVE_S)
-        if not ended.is_set():
-            await source.save()
 
 
 def main() -> int:

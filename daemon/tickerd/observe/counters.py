@@ -41,6 +41,7 @@ ERROR_CODES = (
     "NoCredentials",
     "NoRegion",
     "ConnectionError",
+    "ProxyConnectionError",
     "Timeout",
     "ReplyLength",
     "KMS",
@@ -85,7 +86,7 @@ def empty_histogram(bounds: tuple[float, ...]) -> Histogram:
 
 
 class Problem(msgspec.Struct):
-    """A cause that stands in the way of delivery; `since` in seconds (UTC, since 1970)."""
+    """A cause that stands in the way; `since` in seconds (UTC, since 1970)."""
 
     code: str
     message: str
@@ -157,6 +158,7 @@ class Report(msgspec.Struct):
     resident_bytes: int = 0
     problems: list[Problem] = msgspec.field(default_factory=list)  # what stands in the way of delivery
     notices: list[Problem] = msgspec.field(default_factory=list)  # what is not done as it was set, and why
+    unsaved: Problem | None = None  # why the checkpoint cannot be written
     stream: StreamReport | None = None
 
 
@@ -176,6 +178,11 @@ class Slab:
         for worker in range(workers):
             slab.clear(worker)
         return slab
+
+    def close(self) -> None:
+        """Give the memory back; workers that still map it keep theirs."""
+        self._memory.close()
+        os.close(self.fd)
 
     def clear(self, worker: int) -> None:
         """Empty a row, for the slot's next process."""

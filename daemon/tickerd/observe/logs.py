@@ -7,6 +7,8 @@ is one write to the descriptor, so lines of several processes do not mix; a read
 import json
 import logging
 import os
+import socket
+import stat
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -15,6 +17,7 @@ from typing import Literal
 import orjson
 
 STANDARD_ERROR = 2
+JOURNAL = "/run/systemd/journal/"
 OWN = "tickerd"
 # What every record has; all else was given as `extra`. (The library refuses `extra` keys of these names.)
 STANDARD_ATTRIBUTES = vars(logging.makeLogRecord({})).keys() | {"message", "asctime", "taskName"}
@@ -27,24 +30,42 @@ def start(level: str, format: Literal["auto", "text", "json"], process: str) -> 
     """
     is_text = os.isatty(STANDARD_ERROR) if format == "auto" else format == "text"
     root = logging.getLogger()
-    root.handlers[:] = [StandardError(TextLine(process) if is_text else JsonLine(process))]
+    root.handlers[:] = [StandardError(TextLine(process) if is_text else JsonLine(process), is_journal())]
     own = logging.getLogger(OWN)
     own.setLevel(level.upper())
     root.setLevel(max(own.level, logging.WARNING))
 
 
+def is_journal() -> bool:
+    """Whether standard error is a stream to systemd's journal, which reads a priority before each line."""
+    try:
+        if not stat.S_ISSOCK(os.fstat(STANDARD_ERROR).st_mode):
+            return False
+        with socket.socket(fileno=os.dup(STANDARD_ERROR)) as stream:
+            return str(stream.getpeername()).startswith(JOURNAL)
+    except OSError:  # closed, or a socket that leads nowhere
+        return False
+
+
 class StandardError(logging.Handler):
     """Writes each line at once; a line that cannot be written is dropped."""
 
-    def __init__(self, formatter: logging.Formatter) -> None:
+    def __init__(self, formatter: logging.Formatter, priorities: bool) -> None:
         super().__init__()
         self.setFormatter(formatter)
+        self._priorities = priorities
 
     def emit(self, record: logging.LogRecord) -> None:
         """One write for one line."""
-        line = f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+        priority = f"<{_priority(record.levelno)}>" if self._priorities else ""
+        line = f"{priority}{self.format(record)}\n".encode("utf-8", "backslashreplace")
         with suppress(OSError):  # a closed pipe, a full disk: there is nobody left to tell
             os.write(STANDARD_ERROR, line)
+
+
+def _priority(level: int) -> int:
+    """syslog(3)'s number for a level: 3 error, 4 warning, 6 info, 7 debug."""
+    return {logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}.get(level, 3)
 
 
 class Line(logging.Formatter):

@@ -1,4 +1,4 @@
-"""How fast a counter grows, over the last few seconds."""
+"""How fast a counter grows, over the last few seconds; how busy the busiest worker is."""
 
 import time
 from collections import deque
@@ -25,3 +25,21 @@ class Rate:
             return 0.0
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
         return round((last - first) / (last_s - first_s), 1)
+
+
+class BusyShare:
+    """The busiest worker's CPU seconds per second between two looks, taken no more often than each second."""
+
+    def __init__(self) -> None:
+        self._looked_s = time.monotonic()
+        self._cpu_s: list[float] = []
+        self._share = 0.0
+
+    def of(self, cpu_s: list[float]) -> float:
+        """The share, from the CPU seconds of each worker up to now."""
+        elapsed_s = time.monotonic() - self._looked_s
+        if elapsed_s >= 1 or not self._cpu_s:
+            spent = [now - before for now, before in zip(cpu_s, self._cpu_s, strict=False)]
+            self._share = min(1.0, max(spent, default=0.0) / max(elapsed_s, 1.0))
+            self._looked_s, self._cpu_s = time.monotonic(), cpu_s
+        return self._share

@@ -1,87 +1,83 @@
-"""The HTTP side of the supervisor: /livez, /readyz, /metrics, /status. Read only; everything is bounded."""
+"""The HTTP side of the supervisor: health, metrics, status, control. Everything is bounded."""
 
-import asyncio
-import socket
-from collections.abc import Callable
+import logging
+import ssl
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client.exposition import choose_encoder
 
-from tickerd.settings import listen_address
 from tickerd.supervisor import Supervisor
+from tickerd.web.access import Access, Handler, add_headers
+from tickerd.web.control import add_control
+from tickerd.web.listening import ListenError, bound, bound_control, inherited, url_of
 from tickerd.web.metrics import registry
-from tickerd.web.status import problems, state, status
+from tickerd.web.openapi import description
+from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent
+from tickerd.web.status import notices, problems, state, status
+
+__all__ = ["CONNECTIONS_MAX", "HEAD_BYTES_MAX", "ListenError", "serve"]
 
 HEAD_BYTES_MAX = 8 * 1024
 BODY_BYTES_MAX = 64 * 1024
-CONNECTIONS_MAX = 64
 KEEP_ALIVE_S = 15.0
 
 
-class ListenError(Exception):
-    """The address of `web.listen` cannot be had; the message is one line."""
+async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages:
+    """Listen on `web.listen`, or on a socket that the service manager holds, and on `web.control_socket`.
 
-
-async def serve(supervisor: Supervisor) -> web.AppRunner:
-    """Listen on `web.listen`; ListenError when that is not possible. `cleanup` the result to stop."""
-    listen = supervisor.settings.web.listen
+    ListenError or SettingsError when that is not possible. `cleanup` the result to stop.
+    """
+    settings = supervisor.settings.web
+    access = Access(supervisor.settings, supervisor.crew.state.path)
+    supervisor.refreshers.append(access.refresh)
     runner = web.AppRunner(
-        application(supervisor),
+        application(supervisor, access),
         access_log=None,
         max_line_size=HEAD_BYTES_MAX,
         max_field_size=HEAD_BYTES_MAX,
         keepalive_timeout=KEEP_ALIVE_S,
         handler_cancellation=True,
     )
+    for name in ("aiohttp.server", "asyncio"):
+        logging.getLogger(name).addFilter(is_ours)
     await runner.setup()
+    pages = Pages(runner, runner.app[SILENT])
     try:
-        listener = bound(listen)
-        await asyncio.get_running_loop().create_server(
-            _bounded(runner), sock=listener, backlog=CONNECTIONS_MAX
-        )
-    except OSError as error:
-        await runner.cleanup()
-        raise ListenError(
-            f"web.listen: {listen} cannot be used ({error.strerror}); set another address"
-        ) from error
-    supervisor.address = "http://{}:{}".format(*_printable(listener))
-    return runner
-
-
-def _bounded(runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
-    """So many connections at most: one more takes the place of the oldest, so that health answers."""
-
-    def connect() -> asyncio.BaseProtocol:
-        assert runner.server is not None
-        connections = runner.server.connections
-        if len(connections) >= CONNECTIONS_MAX:
-            connections[0].force_close()
-        return runner.server()
-
-    return connect
-
-
-def bound(listen: str) -> socket.socket:
-    """A socket that listens on `host:port`."""
-    host, port = listen_address(listen)
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(address)
-    except OSError:
-        listener.close()
+        listener = bound(settings.listen) if listener_fd is None else inherited(listener_fd)
+        await pages.listen(listener, access.tls)
+        if settings.control_socket:
+            await pages.listen(bound_control(settings.control_socket))
+    except ListenError:
+        await pages.cleanup()
         raise
-    return listener
+    except OSError as error:  # `listen` itself can fail too: another one has it since
+        await pages.cleanup()
+        raise ListenError(
+            f"web.listen: {settings.listen} cannot be used ({error.strerror}); set another address"
+        ) from error
+    supervisor.address = url_of(listener, tls=access.tls is not None)
+    return pages
 
 
-def _printable(listener: socket.socket) -> tuple[str, int]:
-    host, port = listener.getsockname()[:2]
-    return (f"[{host}]" if ":" in host else host), port
+def is_ours(line: logging.LogRecord) -> bool:
+    """Whether a log line of the libraries is about our faults, and not about what strangers send."""
+    kind = line.exc_info[0] if line.exc_info else None
+    return kind is None or not issubclass(kind, (HttpProcessingError, ssl.SSLError, ConnectionError))
 
 
-def application(supervisor: Supervisor) -> web.Application:
+SILENT = web.AppKey("silent", Silent)
+
+
+@web.middleware
+async def _hear(request: web.Request, handler: Handler) -> web.StreamResponse:
+    if timer := request.app[SILENT].pop(request.protocol, None):
+        timer.cancel()
+    return await handler(request)
+
+
+def application(supervisor: Supervisor, access: Access) -> web.Application:
     """The routes."""
     metrics = registry(supervisor)
 
@@ -96,8 +92,10 @@ def application(supervisor: Supervisor) -> web.Application:
             lines = [
                 text,
                 f"state: {state(supervisor)}",
+                *(f"{who}: {why}" for who, why in (supervisor.holds | supervisor.doubts).items()),
                 f"workers: {beating} of {supervisor.workers} beat",
                 *(f"destination: {problem.message}" for problem in problems(supervisor.slots)),
+                *(f"notice: {notice.message}" for notice in notices(supervisor.slots)),
             ]
             text = "\n".join(lines)
         return web.Response(text=text + "\n", status=200 if ready else 503)
@@ -110,10 +108,17 @@ def application(supervisor: Supervisor) -> web.Application:
         body = orjson.dumps(status(supervisor), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         return web.Response(body=body, content_type="application/json")
 
-    app = web.Application(client_max_size=BODY_BYTES_MAX)
+    async def openapi(_request: web.Request) -> web.Response:
+        return web.Response(body=orjson.dumps(description()), content_type="application/json")
+
+    app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_hear, access.guard])
+    app[SILENT] = {}
+    app.on_response_prepare.append(add_headers)
     app.router.add_get("/livez", livez)
     app.router.add_get("/healthz", livez)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get("/status", status_page)
+    app.router.add_get("/openapi.json", openapi)
+    add_control(app, supervisor)
     return app

@@ -4,7 +4,6 @@ Names, labels and meanings are the contract's. Counters never go down: a dead wo
 """
 
 import platform
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from tickerd import __version__
 from tickerd.observe.counters import Counts, Histogram, error_label
+from tickerd.observe.rates import BusyShare
 from tickerd.records import FEEDS
 from tickerd.slot import Slot
 from tickerd.supervisor import Supervisor
@@ -58,30 +58,16 @@ class WorkersCollector(Collector):
         text = "The busiest worker's share of its core since the last scrape (of a second or more ago)."
         yield _gauge("utilization_ratio", text, busy)
         yield _gauge("draining", "1 while the daemon drains.", supervisor.draining)
+        yield _filled(
+            CounterMetricFamily("tickerd_reloads", "Reloads of the settings.", labels=["result"]),
+            (([result], supervisor.reloads[result]) for result in ("applied", "failed")),
+        )
         yield _gauge("ready", "1 while /readyz answers 200.", supervisor.ready)
         build = GaugeMetricFamily(
             "tickerd_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
         )
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
-
-
-class BusyShare:
-    """The busiest worker's CPU seconds per second between two looks, taken no more often than each second."""
-
-    def __init__(self) -> None:
-        self._looked_s = time.monotonic()
-        self._cpu_s: list[float] = []
-        self._share = 0.0
-
-    def of(self, cpu_s: list[float]) -> float:
-        """The share, from the CPU seconds of each worker up to now."""
-        elapsed_s = time.monotonic() - self._looked_s
-        if elapsed_s >= 1 or not self._cpu_s:
-            spent = [now - before for now, before in zip(cpu_s, self._cpu_s, strict=False)]
-            self._share = min(1.0, max(spent, default=0.0) / max(elapsed_s, 1.0))
-            self._looked_s, self._cpu_s = time.monotonic(), cpu_s
-        return self._share
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

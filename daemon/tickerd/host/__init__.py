@@ -1,0 +1,1 @@
+"""What runs tickerd on a host: the service manager, the instance's metadata, the autoscaling group."""

@@ -1,0 +1,80 @@
+"""What can be changed over HTTP: the rate, and whether anything is generated. access.py lets it through."""
+
+import asyncio
+import logging
+
+import msgspec
+import orjson
+from aiohttp import web
+
+from tickerd.checks import LEAVES, faults
+from tickerd.supervisor import Supervisor
+
+BODY_MAX_S = 5.0
+OPERATOR = "operator"  # who holds it, in `Supervisor.holds`
+RATE = "rate.records_per_second"
+
+log = logging.getLogger(__name__)
+
+
+class RateRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of `POST /rate`."""
+
+    records_per_second: float
+
+
+def add_control(app: web.Application, supervisor: Supervisor) -> None:
+    """Add `POST /rate`, `/drain` and `/undrain`."""
+
+    async def rate(request: web.Request) -> web.Response:
+        body = await _body(request)
+        try:
+            wanted = msgspec.json.decode(body, type=RateRequest).records_per_second
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return _refused(400, f'{error}; {{"records_per_second": 5000}} would be right')
+        if found := faults(RATE, wanted, LEAVES[RATE]):
+            return _refused(400, "; ".join(f"records_per_second: {fault}" for _, fault in found))
+        _log(request, "rate")
+        supervisor.crew.set_rate(round(wanted * 1000))
+        return _answer({"records_per_second": wanted})
+
+    async def drain(request: web.Request) -> web.Response:
+        await _body(request)
+        _log(request, "drain")
+        supervisor.drain(OPERATOR, "asked to over HTTP")
+        return _answer({"draining": True})
+
+    async def undrain(request: web.Request) -> web.Response:
+        await _body(request)
+        _log(request, "undrain")
+        supervisor.undrain(OPERATOR)
+        if supervisor.draining:
+            others = [f"{who}: {why}" for who, why in supervisor.holds.items()] or ["the daemon ends"]
+            return _refused(409, f"it goes on draining; {'; '.join(others)}")
+        return _answer({"draining": False})
+
+    app.router.add_post("/rate", rate)
+    app.router.add_post("/drain", drain)
+    app.router.add_post("/undrain", undrain)
+
+
+async def _body(request: web.Request) -> bytes:
+    """The body, which is small and comes at once, or is refused."""
+    try:
+        async with asyncio.timeout(BODY_MAX_S):
+            return await request.read()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the body takes too long\n") from None
+
+
+def _log(request: web.Request, action: str) -> None:
+    log.info("control request", extra={"action": action, "from": request.remote or "control socket"})
+
+
+def _answer(content: dict[str, object], status: int = 200) -> web.Response:
+    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+def _refused(status: int, why: str) -> web.Response:
+    return _answer({"error": why}, status)

@@ -1,0 +1,141 @@
+"""The description of the HTTP side, served at `/openapi.json` (OpenAPI 3.0.3)."""
+
+from typing import Any
+
+from tickerd import __version__
+from tickerd.settings import RECORDS_PER_SECOND_MAX
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"text/plain": {"schema": {"type": "string"}}}
+_ERROR: Schema = {
+    "application/json": {
+        "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+    }
+}
+_NUMBER, _STRING, _INTEGER = {"type": "number"}, {"type": "string"}, {"type": "integer"}
+
+
+def _object(**properties: Schema) -> Schema:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _or_null(schema: Schema) -> Schema:
+    return schema | {"nullable": True}
+
+
+_WORKER = _object(
+    worker=_INTEGER,
+    pid=_or_null(_INTEGER),
+    source=_STRING,
+    state=_STRING,
+    generated=_INTEGER,
+    acked=_INTEGER,
+    owed=_INTEGER,
+    lag_seconds=_NUMBER,
+    restarts=_INTEGER,
+    poison_frame=_or_null(_INTEGER),
+)
+_STREAM = _object(name=_STRING, shards=_INTEGER, distribution=_STRING, ceiling_records_per_second=_NUMBER)
+_STATUS = _object(
+    version=_STRING,
+    run=_STRING,
+    state={
+        "type": "string",
+        "enum": ["starting", "waiting", "running", "draining", "drained"],
+    },
+    draining={"type": "boolean"},
+    rates=_object(target=_NUMBER, generated=_NUMBER, acked=_NUMBER),
+    totals=_object(generated=_INTEGER, acked=_INTEGER, owed=_INTEGER),
+    lag_seconds=_NUMBER,
+    stream=_or_null(_STREAM),
+    limits={"type": "object"},
+    errors={
+        "type": "array",
+        "items": _object(code=_STRING, message=_STRING, since=_NUMBER, count=_INTEGER),
+    },
+    workers={"type": "array", "items": _WORKER},
+)
+
+
+def description() -> Schema:
+    """The OpenAPI document."""
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": "tickerd",
+            "version": __version__,
+            "description": "Health, metrics, status and control of one host's daemon.",
+        },
+        "paths": {
+            "/livez": _get("Whether the supervisor's loop turns", {"200": _answer("It does", _TEXT)}),
+            "/healthz": _get("The same", {"200": _answer("It does", _TEXT)}),
+            "/readyz": _get(
+                "Whether at least half of the workers beat; never depends on the stream",
+                {"200": _answer("Ready", _TEXT), "503": _answer("Starting or draining", _TEXT)},
+                [{"name": "verbose", "in": "query", "allowEmptyValue": True, "schema": _STRING}],
+            ),
+            "/metrics": _get(
+                "Prometheus metrics of all workers",
+                {
+                    "200": _answer(
+                        "Prometheus text, or OpenMetrics where it is asked for",
+                        _TEXT | {"application/openmetrics-text": {"schema": _STRING}},
+                    ),
+                    "401": _answer("web.read_needs_token is set", _ERROR),
+                },
+            ),
+            "/status": _get("The daemon as people and scripts read it", _read(_STATUS)),
+            "/openapi.json": _get("This description", _read({"type": "object"})),
+            "/rate": _post(
+                "Set this host's rate until the restart",
+                _object(records_per_second=_NUMBER),
+                _object(
+                    records_per_second={"type": "number", "minimum": 0, "maximum": RECORDS_PER_SECOND_MAX}
+                )
+                | {"additionalProperties": False},
+            ),
+            "/drain": _post("Stop generating, deliver what has begun, keep the process", _DRAINING),
+            "/undrain": _post(
+                "Go on", _DRAINING, conflict="Something else than POST /drain keeps it draining"
+            ),
+        },
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+_DRAINING = _object(draining={"type": "boolean"})
+
+
+def _answer(text: str, content: Schema) -> Schema:
+    return {"description": text, "content": content}
+
+
+def _read(schema: Schema) -> Schema:
+    return {
+        "200": _answer("OK", {"application/json": {"schema": schema}}),
+        "401": _answer("web.read_needs_token is set", _ERROR),
+    }
+
+
+def _get(text: str, responses: Schema, parameters: list[Schema] | None = None) -> Schema:
+    return {"get": {"summary": text, "parameters": parameters or [], "responses": responses}}
+
+
+def _post(text: str, answer: Schema, body: Schema | None = None, conflict: str = "") -> Schema:
+    operation: Schema = {
+        "summary": text,
+        "security": [{"token": []}],
+        "responses": {
+            "200": _answer("Done", {"application/json": {"schema": answer}}),
+            "401": _answer("The token is missing or wrong", _ERROR),
+            "408": _answer("The body took too long", _TEXT),
+            "413": _answer("The body is too large", _TEXT),
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        operation["responses"]["400"] = _answer("The body is not right", _ERROR)
+    if conflict:
+        operation["responses"]["409"] = _answer(conflict, _ERROR)
+    return {"post": operation}

@@ -1,0 +1,1 @@
+"""A machine with a real systemd to test the units on."""
