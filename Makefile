@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find daemon -name '*.py' -o -name '*.csv' -o -name '*.toml') pyproject.toml README.md
+SOURCES := $(shell find daemon -name '*.py' -o -name '*.csv' -o -name '*.toml' -o -name '*.json') pyproject.toml README.md
 
-.PHONY: demo test test-all check lock wheel clean
+.PHONY: demo test test-all check bench lock wheel clean
 
 demo: $(VENV)/installed  ## the main job on this machine: a local stream, the daemon, the account
 	@$(BIN)/tickerd demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
@@ -22,6 +22,9 @@ check: $(VENV)/installed $(VENV)/dev  ## formatting, lint, types
 	$(BIN)/mypy --strict tests
 	$(BIN)/mypy --strict bench
 
+bench: $(VENV)/installed $(VENV)/bench  ## all benches in under five minutes; FULL=1: as long as published figures need
+	$(BIN)/python bench/all.py $(if $(FULL),--full)
+
 wheel: $(VENV)/uv  ## dist/tickerd-*.whl
 	$(BIN)/uv build -q --wheel --out-dir dist
 
@@ -30,6 +33,8 @@ lock: $(VENV)/uv  ## resolve the dependencies anew, with hashes and without addr
 	  --python-version 3.11 pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -c requirements-dev.lock pyproject.toml --group bench -o requirements-bench.lock
 
 clean:  ## all that was made here
 	rm -rf $(VENV) dist tests/emulators/node_modules
@@ -46,6 +51,10 @@ $(VENV)/locked: requirements.lock | $(VENV)/uv
 
 $(VENV)/dev: requirements-dev.lock | $(VENV)/locked
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/bench: requirements-bench.lock | $(VENV)/locked
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@
 
 # The package itself as a wheel, so that the tests run what a user installs.

@@ -18,9 +18,10 @@ from stairs import Step, climb
 LOCAL = ("--shards", "64", "--discard", "--no-shard-limits")
 MODES = {"none": "plain", "kpl": "kpl", "lines": "lines"}
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)  # of what the probe reached
-SHARES_SHORT = (0.25, 0.6, 0.9)
+SHARES_SHORT = (0.4, 0.8)
 SATURATING = 2_000_000  # records/s of a worker: more than any can
 LOCAL_BUSY = 0.95  # of its core: then it is the endpoint that is measured
+CORE_HAD = 0.7  # of a core: a worker that falls behind with less had to share it
 
 
 def probe(endpoint: str, workers: int, seconds: float, settings: dict[str, object]) -> tuple[float, float]:
@@ -65,6 +66,8 @@ def measure(mode: str, workers: int, seconds: float, shares: tuple[float, ...]) 
             if busy > LOCAL_BUSY:
                 print("  tickerd local has no rest either: more than this is not its workers' limit")
             if not step.kept_up:
+                if step.cpu < CORE_HAD * workers:
+                    print("  the workers did not have their cores to themselves: this machine can do more")
                 break
             kept.append(step)
     if not kept:
@@ -90,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8, help="of each step")
     parser.add_argument("--workers", type=int, default=max(1, cores - 1))
     parser.add_argument("--mode", choices=MODES, action="append")
-    parser.add_argument("--short", action="store_true", help="three steps instead of eight")
+    parser.add_argument("--short", action="store_true", help="two steps instead of eight")
     parser.add_argument("--speed", type=Path, metavar="FILE", help="write the curve for tickerd plan")
     chosen = parser.parse_args()
     shares = SHARES_SHORT if chosen.short else SHARES

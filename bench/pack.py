@@ -15,6 +15,7 @@ from batches import SHARES, UNIVERSE, batches
 from recorded import record
 from tickerd.batch import Batch
 from tickerd.encoding import encoder
+from tickerd.kinesis.aggregate import Aggregator
 from tickerd.kinesis.delivery import AGGREGATIONS
 from tickerd.kinesis.lanes import LaneOutbox
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT, HASH_KEY_END
@@ -51,14 +52,9 @@ def outbox(mode: str, to: Route) -> Outbox:
     settings = Kinesis()
     if mode == "plain":
         return PlainOutbox(HEAD, to, ENTRY_BYTES_MAX_DEFAULT, settings.linger_ms / 1000)
-    return LaneOutbox(
-        HEAD,
-        to,
-        AGGREGATIONS[mode],
-        settings.aggregate_bytes_max,
-        settings.linger_ms / 1000,
-        in_order=False,
-    )
+    most, linger_s = settings.aggregate_bytes_max, settings.linger_ms / 1000
+    aggregator = Aggregator(AGGREGATIONS[mode], most, ENTRY_BYTES_MAX_DEFAULT)
+    return LaneOutbox(HEAD, to, aggregator, linger_s, in_order=False)
 
 
 def pack(to: Outbox, made: Iterable[tuple[Batch, list[bytes]]]) -> Iterator[Packed]:

@@ -16,15 +16,15 @@ from typing import Any
 
 import aiokpl  # type: ignore[import-untyped]  # it has types, but does not say so
 import boto3  # type: ignore[import-untyped]
-import kinesis  # type: ignore[import-untyped]
+import kinesis
 import uvloop
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from aws_kinesis_agg.aggregator import RecordAggregator  # type: ignore[import-untyped]
+from aws_kinesis_agg.aggregator import RecordAggregator
 from botocore.config import Config
-from kinesis.aggregators import NewlineAggregator  # type: ignore[import-untyped]
-from kinesis.processors import KPLStringProcessor, Processor  # type: ignore[import-untyped]
-from kinesis.serializers import StringSerializer  # type: ignore[import-untyped]
+from kinesis.aggregators import NewlineAggregator
+from kinesis.processors import KPLStringProcessor, Processor
+from kinesis.serializers import StringSerializer
 
 from batches import encoded
 

@@ -7,6 +7,7 @@ number can be traced and made again. `BENCH_RESULTS` names another directory.
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).with_name("resu
 LIBRARIES = ("aiohttp", "aiobotocore", "msgspec", "numpy", "orjson", "pybase64", "uvloop")
 ORIGIN = ("bench", "at", "machine", "commit", "versions", "command")
 """The fields of a row that say where it comes from."""
+WRITTEN = (":(exclude)results", ":(exclude)../daemon/tickerd/planning/speed.json")
 COLUMNS_MAX = 9  # a row with more is shown as one name and value a line
 
 _shown: dict[str, list[int]] = {}  # by bench: the widths of the columns that the table has
@@ -29,7 +31,7 @@ def record(bench: str, **figures: object) -> None:
         "machine": machine(),
         "commit": commit(),
         "versions": versions(),
-        "command": " ".join([f"python bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
     }
     RESULTS.mkdir(exist_ok=True)
     with (RESULTS / f"{bench}.jsonl").open("a" if bench in _shown else "w") as file:
@@ -74,14 +76,14 @@ def _show(bench: str, texts: dict[str, str], origin: str) -> None:
 
 
 def commit() -> str:
-    """The short commit of the tree, with + when it has changes (those in bench/results/ aside)."""
+    """The short commit of the tree, with + when it has changes other than what benches write."""
     here = Path(__file__).parent
 
     def git(*arguments: str) -> str:
         ran = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)  # noqa: S607 - the developer's own git is meant
         return ran.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", ":(exclude)results")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "..", *WRITTEN)
     return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
@@ -96,4 +98,4 @@ def machine() -> str:
 def versions() -> dict[str, str]:
     """Of Python, the system and the libraries that the figures depend on."""
     libraries = {name: version(name) for name in ("tickerd", *LIBRARIES)}
-    return {"python": platform.python_version(), "linux": platform.release(), **libraries}
+    return {"python": platform.python_version(), "linux": platform.release().partition("-")[0], **libraries}

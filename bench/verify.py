@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 import pybase64
 
-from processes import TICKERD, cpu_seconds, local, on_core
+from processes import TICKERD, cpu_seconds, local, on_cores
 from recorded import record
 from tickerd.config import load
 from tickerd.encoding import encoder
@@ -158,7 +158,7 @@ def verified(url: str, *options: str) -> dict[str, float]:
     began = time.monotonic()
     command = [*TICKERD, "verify", "--json", *options, "--set", f"kinesis.endpoint_url={url}"]
     resident_mb = 0.0
-    with tempfile.TemporaryFile("w+") as out, on_core(0, command, stdout=out) as process:
+    with tempfile.TemporaryFile("w+") as out, on_cores([0], command, stdout=out) as process:
         while process.poll() is None:
             resident_mb = max(resident_mb, highest_resident_mb(process.pid))
             time.sleep(0.05)

@@ -82,8 +82,9 @@ def assumptions(chosen: Fleet, speed: Speed, prices: Prices) -> list[str]:
     instance, curve = prices.instances[chosen.instance], getattr(speed.modes, chosen.mode)
     machine = (
         f"a vCPU of {chosen.instance} is as fast as a core of {speed.machine}, where a worker sustained "
-        f"{curve.sustainable_records_per_second:,.0f} records/s of {curve.record_bytes:,.0f} bytes "
-        f"({speed.date}, commit {speed.commit}); measure yours with bench/host.py --speed FILE"
+        f"{curve.sustainable_records_per_second:,.0f} records/s of {curve.record_bytes:,.0f} bytes with "
+        f"{curve.steps[-1].cpu:.0%} of it ({speed.date}, commit {speed.commit}); measure yours with "
+        "bench/host.py --speed FILE"
     )
     host = (
         f"a host has {instance.vcpus} workers, sustains {instance.network_gbit_per_s:g} Gbit/s and sends "

@@ -1,0 +1,75 @@
+"""All benches after each other, and the page of their results: what `make bench` runs.
+
+The short form takes some four minutes and tells roughly; `--full` measures what is published: it also
+refreshes the tables of the READMEs and the curve that `tickerd plan` goes by. A bench that fails does not
+stop the others.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from recorded import RESULTS
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+SPEED = os.path.relpath(RESULTS / "speed.json", ROOT)
+SHIPPED_SPEED = ROOT / "daemon" / "tickerd" / "planning" / "speed.json"
+BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form, and of both
+    "encode": (["--seconds", "1"], []),
+    "market": (["--seconds", "0.3"], []),
+    "pack": (["--seconds", "0.5", "--records", "64000"], []),
+    "delivery": (["--seconds", "3"], []),
+    "worker": (["--seconds", "2"], []),
+    "peers": (["--seconds", "0.5"], []),
+    "host": (["--seconds", "2", "--short"], ["--speed", SPEED]),
+    "delay": (
+        ["--seconds", "2", "--way", "plain", "--way", "kpl in order", "--load", "0.5", "--load", "0.9"],
+        [],
+    ),
+    "http_load": (["--seconds", "1"], []),
+    "idle": (["--seconds", "2"], []),
+    "local": (["--seconds", "2"], []),
+    "verify": (["--records", "200000"], []),
+    "sizing": (["--seconds", "20"], ["--", "--speed", SPEED]),
+    "guard": ([], []),
+}
+
+
+def run(name: str, *, full: bool) -> bool:
+    """Run one; whether it did well."""
+    short, both = BENCHES[name]
+    command = [sys.executable, str(HERE / f"{name}.py"), *([] if full else short), *both]
+    began = time.monotonic()
+    ran = subprocess.run(command, cwd=ROOT, check=False)
+    print(f"  {name}: {time.monotonic() - began:.0f} s\n", flush=True)
+    if ran.returncode:
+        print(f"  {name} ended with {ran.returncode}\n", flush=True)
+    return ran.returncode == 0
+
+
+def main() -> None:
+    """Run them, and write the page."""
+    parser = argparse.ArgumentParser(description="all benches")
+    parser.add_argument("--full", action="store_true", help="as long as published figures need")
+    parser.add_argument("--only", choices=BENCHES, action="append")
+    chosen = parser.parse_args()
+    names = [name for name in chosen.only or BENCHES if (HERE / f"{name}.py").exists()]
+    began = time.monotonic()
+    failed = [name for name in names if not run(name, full=chosen.full)]
+    if chosen.full and "host" in names and "host" not in failed:
+        shutil.copyfile(ROOT / SPEED, SHIPPED_SPEED)
+    report = [sys.executable, str(HERE / "report.py"), *(["--readme"] if chosen.full else [])]
+    if subprocess.run(report, check=False).returncode:
+        failed.append("report")
+    print(f"{time.monotonic() - began:.0f} s; tables and plots: {RESULTS}/README.md")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+if __name__ == "__main__":
+    main()
