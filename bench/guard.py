@@ -1,6 +1,6 @@
 """Has the hot path become slower? Held against bench/guard.json without a clock, as CI can.
 
-Where the processor counts instructions (`perf stat`): instructions a record, which noise does not touch. Else
+Where the processor counts them (`perf stat`): instructions a record, which noise does not touch. Else
 the CPU time of each stage as a ratio to bare `encode_lines` of the same records, in turns with it, the least
 of many: what else the machine does hits both. Exit 1 when a stage stays above 1.3 times what is recorded.
 """

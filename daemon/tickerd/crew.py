@@ -75,9 +75,10 @@ class Crew:
 
     @property
     def stuck(self) -> bool:
-        """Whether no worker will ever run again."""
-        stuck = all(slot.finished or slot.poison_frame is not None for slot in self.slots)
-        self.failed |= stuck and any(slot.poison_frame is not None for slot in self.slots)
+        """Whether no worker will ever run again, or none runs for long."""
+        useless = [slot.poison_frame is not None or slot.broken for slot in self.slots]
+        stuck = all(slot.finished or bad for slot, bad in zip(self.slots, useless, strict=True))
+        self.failed |= stuck and any(useless)
         return self.failed or stuck
 
     def total(self) -> Counts:

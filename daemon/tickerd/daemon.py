@@ -70,8 +70,9 @@ async def _run(
         )
         web = await serve(supervisor, around.listeners.get("http"))
         stack.push_async_callback(web.cleanup)
-        place = {"address": supervisor.address, "state": str(state.path)}
-        log.info("listening", extra=place | {"limits": limits()})
+        place: dict[str, object] = {"address": supervisor.address, "state": str(state.path)}
+        found: dict[str, object] = {name: limit for name, limit in limits().items() if limit is not None}
+        log.info("listening", extra=place | found)
         if metadata:
             from tickerd.host.ec2 import follow  # noqa: PLC0415 - botocore takes a while to import
 

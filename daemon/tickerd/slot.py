@@ -20,6 +20,7 @@ HEALTHY_S = 60.0  # a worker that lived so long begins with the first backoff ag
 HUNG_S, START_MAX_S = 10.0, 60.0
 HUNG_STEP_S = 2.0  # between the stack dump, TERM and KILL
 DEATHS_PER_FRAME_MAX = 3
+CRASHES_MAX = 10  # in a row, within about a minute: it will not get better here
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL}
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Slot:
         self._ended = Counts()  # what earlier processes of this slot counted
         self._deaths_at: tuple[int, int] = (NO_FRAME, 0)
         self._deaths = 0  # in a row
+        self._crashes = 0  # in a row: deaths that nobody asked for
         self._start_due_s = 0.0
         self.started_s = 0.0
         self._hung_steps = 0
@@ -63,6 +65,11 @@ class Slot:
         """Whether a process may be started now."""
         idle = not self.alive and not self.finished and self.poison_frame is None
         return idle and time.monotonic() >= self._start_due_s
+
+    @property
+    def broken(self) -> bool:
+        """Whether it crashes again and again. It is tried on, but when all are, the daemon ends."""
+        return self._crashes >= CRASHES_MAX
 
     def counts(self) -> Counts:
         """What all processes of this slot have counted so far."""
@@ -137,7 +144,10 @@ class Slot:
         reason = self._reason(code)
         log.warning("worker %d died (%s)", self.worker, reason, extra={"exit_code": code})
         self.restarts[reason] += 1
-        self._deaths = 1 if time.monotonic() - self.started_s > HEALTHY_S else self._deaths + 1
+        if time.monotonic() - self.started_s > HEALTHY_S:
+            self._deaths = self._crashes = 0
+        self._deaths += 1
+        self._crashes += reason in {"exception", "signal", "hung"}
         limit_s = BACKOFF_KILLED_MAX_S if code == -signal.SIGKILL else BACKOFF_MAX_S
         backoff_s = min(BACKOFF_FIRST_S * 2 ** (self._deaths - 1), limit_s) * random.uniform(0.5, 1)
         self._start_due_s = time.monotonic() + backoff_s

@@ -152,13 +152,18 @@ class Instance:
             )
         capacity = await self._group.desired_capacity()
         self._capacity_s = time.monotonic()
-        self._supervisor.crew.share_fleet(fleet // max(1, capacity))
+        self._supervisor.crew.share_fleet(share_of(fleet, capacity))
 
     def _trouble(self, kind: str, what: str) -> None:
         """Log a trouble when it is another one than before."""
         if what and what != self._told.get(kind):
             log.error("%s", what)
         self._told[kind] = what
+
+
+def share_of(fleet_milli_records_per_second: int, capacity: int) -> int:
+    """One host's share: rounded down, so that all shares together are never more than the fleet's rate."""
+    return fleet_milli_records_per_second // max(1, capacity)
 
 
 def _spot_reason(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 
 import msgspec
 import orjson
@@ -32,6 +33,8 @@ def add_control(app: web.Application, supervisor: Supervisor) -> None:
             wanted = msgspec.json.decode(body, type=RateRequest).records_per_second
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return _refused(400, f'{error}; {{"records_per_second": 5000}} would be right')
+        if math.isclose(wanted, near := round(wanted, 3), rel_tol=1e-12):
+            wanted = near  # 1001 * 0.001 is 1.0009999999999999
         if found := faults(RATE, wanted, LEAVES[RATE]):
             return _refused(400, "; ".join(f"records_per_second: {fault}" for _, fault in found))
         _log(request, "rate")

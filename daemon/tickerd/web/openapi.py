@@ -16,6 +16,10 @@ _ERROR: Schema = {
 _NUMBER, _STRING, _INTEGER = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 
 
+# Steps of a milli-record, so that none is rounded away.
+_RATE: Schema = {"type": "number", "minimum": 0, "maximum": RECORDS_PER_SECOND_MAX, "multipleOf": 0.001}
+
+
 def _object(**properties: Schema) -> Schema:
     return {"type": "object", "required": list(properties), "properties": properties}
 
@@ -90,10 +94,7 @@ def description() -> Schema:
             "/rate": _post(
                 "Set this host's rate until the restart",
                 _object(records_per_second=_NUMBER),
-                _object(
-                    records_per_second={"type": "number", "minimum": 0, "maximum": RECORDS_PER_SECOND_MAX}
-                )
-                | {"additionalProperties": False},
+                _object(records_per_second=_RATE) | {"additionalProperties": False},
             ),
             "/drain": _post("Stop generating, deliver what has begun, keep the process", _DRAINING),
             "/undrain": _post(

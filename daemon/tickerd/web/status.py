@@ -85,7 +85,11 @@ def _worker(slot: Slot) -> dict[str, Any]:
         "worker": slot.worker,
         "pid": slot.process.pid if slot.process else None,
         "source": slot.report.source,
-        "state": "poisoned" if slot.poison_frame is not None else slot.report.state,
+        "state": "poisoned"
+        if slot.poison_frame is not None
+        else "broken"
+        if slot.broken
+        else slot.report.state,
         "generated": sum(counts.records_generated),
         "acked": sum(counts.records_acked),
         "owed": slot.report.owed,

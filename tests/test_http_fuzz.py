@@ -1,0 +1,183 @@
+"""The web side under requests that nobody sane makes: by its own description, raw garbage, slow clients."""
+
+import asyncio
+import http.client
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from daemon import Daemon, Host, Local
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+TOKEN = "token-of-the-fuzz-tests"  # noqa: S105 - a test's
+GARBAGE_S = 8.0
+SLOW_CLIENTS = 48
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, shared_local: Local) -> Iterator[Daemon]:
+    """A daemon under a modest rate, whose token is known."""
+    shared_local.no_faults()
+    host = Host(tmp_path_factory.mktemp("fuzz"))
+    (host.directory / "token").write_text(TOKEN)
+    try:
+        running = host.run(
+            **shared_local.create().settings,
+            web__token_file=str(host.directory / "token"),
+            source__workers=1,
+            rate__records_per_second=200,
+        )
+        running.until_ready()
+        yield running
+        # Whatever came: it lives, and has said nothing of a fault of ours.
+        assert running.get("/livez")[0] == 200
+        assert running.popen.poll() is None
+        assert "Traceback" not in running.said()
+        assert '"level":"error"' not in running.said()
+    finally:
+        host.close()
+
+
+def schemathesis(daemon: Daemon, directory: Path, *arguments: str) -> None:
+    """Run it over the description that the daemon serves."""
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run", f"{daemon.address}/openapi.json"),
+        *("--max-examples=40", "--seed=1", "--no-color", "--suppress-health-check=all", *arguments),
+    ]
+    ran = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=500, check=False)
+    assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
+
+
+def test_it_keeps_to_its_description(daemon: Daemon, tmp_path: Path) -> None:
+    token = ("-H", f"Authorization: Bearer {TOKEN}")
+    schemathesis(daemon, tmp_path, *token, "--exclude-path=/readyz", "--checks=all")
+
+
+def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_path: Path) -> None:
+    checks = ("--checks=all", "--exclude-checks=not_a_server_error")
+    schemathesis(daemon, tmp_path, "--include-path=/readyz", *checks)
+
+
+def test_without_the_token_it_keeps_to_it_as_well(daemon: Daemon, tmp_path: Path) -> None:
+    checks = "--checks=not_a_server_error,response_schema_conformance,status_code_conformance"
+    schemathesis(daemon, tmp_path, "--exclude-path=/readyz", checks)
+
+
+PIECES = [
+    *(
+        b"GET ",
+        b"POST /rate HTTP/1.1\r\n",
+        b"/",
+        b" HTTP/1.1\r\n",
+        b" HTTP/9.9\r\n",
+        b"\r\n\r\n",
+        b"\r\n",
+        b"\0",
+    ),
+    *(
+        b"Host: x\r\n",
+        b"Content-Length: 5\r\n",
+        b"Content-Length: -1\r\n",
+        b"Content-Length: 99999999999\r\n",
+    ),
+    *(
+        b"Transfer-Encoding: chunked\r\n",
+        b"ffffffffffff\r\n",
+        b"Expect: 100-continue\r\n",
+        b"Upgrade: h2c\r\n",
+    ),
+    *(
+        b"Authorization: Bearer " + TOKEN.encode() + b"\r\n",
+        b"Content-Encoding: gzip\r\n",
+        b"\x16\x03\x01\x02",
+    ),
+    *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"A" * 9000, b'{"records_per_second": 5}', b"%00%ff%c0%ae/../.."),
+]
+
+
+def garbage(port: int, chance: random.Random) -> int:
+    """Send pieces of requests, or plain noise; the status of the answer, 0 without one."""
+    request = b"".join(chance.choices(PIECES, k=chance.randint(1, 8)))
+    if chance.random() < 0.3:
+        request = chance.randbytes(chance.randint(1, 3000))
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.settimeout(0.3)
+        try:
+            connection.sendall(request)
+            answer = connection.recv(200)
+        except OSError:
+            return 0
+    words = answer.split(b" ", 2)
+    return int(words[1]) if answer.startswith(b"HTTP/") and len(words) > 1 else 0
+
+
+async def slow_client(port: int, end_s: float) -> None:
+    """Send a head one byte at a time, and begin again when thrown out."""
+    while time.monotonic() < end_s:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for byte in b"GET /status HTTP/1.1\r\nX: " + b"y" * 1000:
+                writer.write(bytes([byte]))
+                await writer.drain()
+                await asyncio.sleep(0.3)
+                if time.monotonic() > end_s or reader.at_eof():
+                    break
+            writer.close()
+            await writer.wait_closed()
+        except OSError:
+            await asyncio.sleep(0.1)
+
+
+def test_garbage_and_slow_clients_keep_nobody_from_health(daemon: Daemon) -> None:
+    port = int(daemon.address.rpartition(":")[2])
+    chance = random.Random(7)
+    statuses: set[int] = set()
+    waits: list[float] = []
+
+    async def story() -> None:
+        loop, end_s = asyncio.get_running_loop(), time.monotonic() + GARBAGE_S
+        clients = [asyncio.create_task(slow_client(port, end_s)) for _ in range(SLOW_CLIENTS)]
+
+        def attack() -> None:
+            while time.monotonic() < end_s:
+                statuses.add(garbage(port, chance))
+
+        def probe() -> None:
+            while time.monotonic() < end_s:
+                began = time.monotonic()
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                connection.request("GET", "/livez")
+                assert connection.getresponse().status == 200
+                connection.close()
+                waits.append(time.monotonic() - began)
+                time.sleep(0.02)
+
+        attacks = [loop.run_in_executor(None, attack) for _ in range(2)]
+        await loop.run_in_executor(None, probe)
+        await asyncio.gather(*attacks, *clients)
+
+    asyncio.run(story())
+    assert not {status for status in statuses if status >= 500}
+    assert 400 in statuses
+    assert len(waits) > 20  # health was asked all the time, and always answered
+
+
+def test_a_body_that_never_comes_is_given_up(daemon: Daemon) -> None:
+    port = int(daemon.address.rpartition(":")[2])
+    head = f"POST /rate HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 30\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(daemon: Daemon) -> None:
+    port = int(daemon.address.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost")
+        assert connection.recv(100) == b""
