@@ -1,0 +1,46 @@
+"""POST requests through a proxy (HTTP_PROXY, HTTPS_PROXY): aiohttp's affair, at aiohttp's speed."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+
+import aiohttp
+
+from tickerd.kinesis.http import Endpoint
+
+
+class Proxied:
+    """What `http.Connections` is, through a proxy."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        proxy: str,
+        most: int,
+        secure: ssl.SSLContext | None,
+        *,
+        connect_max_s: float,
+        answer_max_s: float,
+    ) -> None:
+        scheme = "https" if endpoint.secure else "http"
+        self._url = f"{scheme}://{endpoint.authority}{endpoint.path}"
+        self._proxy = proxy
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=most, ssl=secure or False),
+            timeout=aiohttp.ClientTimeout(total=answer_max_s, connect=connect_max_s),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        )
+
+    async def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
+        """Send a request, and return the answer's status and body. TimeoutError, or another OSError."""
+        try:
+            async with self._session.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
+                return answer.status, await answer.read()
+        except TimeoutError:  # some of aiohttp's are both
+            raise
+        except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:
+            raise ConnectionError(str(error)) from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
