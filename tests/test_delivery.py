@@ -20,7 +20,7 @@ from tickerd.encoding import encoder
 from tickerd.kinesis import delivery as deliveries
 from tickerd.kinesis import gate as gates
 from tickerd.kinesis import stream as streams
-from tickerd.kinesis.client import Cause
+from tickerd.kinesis.cause import Cause
 from tickerd.kinesis.delivery import Delivery
 from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.stream import KinesisStream

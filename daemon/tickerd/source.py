@@ -136,7 +136,8 @@ class Source:
     async def _sleep(self, seconds: float) -> None:
         """Sleep, but not beyond `stop`."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
 
     def _begin(self) -> list[Part]:
         """Begin the next frame: from now on its records are owed."""

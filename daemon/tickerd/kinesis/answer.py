@@ -11,10 +11,14 @@ from typing import NamedTuple
 HEAD_BYTES_MAX = 32 * 1024  # of the status line and headers, and of what follows the last chunk
 BODY_BYTES_MAX = 8 * 1024 * 1024  # 500 failed entries with their messages are below 1 MiB
 CHUNK_HEAD_BYTES_MAX = 1024  # a chunk's length and its extensions
+CHUNKS_MAX = 64 * 1024
 INTERIM_ANSWERS_MAX = 8  # such as 100 Continue
+NO_BODY = {204, 304}
+CHUNKED = -1
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(rb"[^\x00\r\n]*")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _CHUNK_LENGTH = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;.*)?")
 
@@ -34,8 +38,7 @@ class AnswerError(ConnectionError):
 class _Head(NamedTuple):
     status: int
     stays: bool
-    length: int | None  # bytes of the body; None: until the connection ends
-    chunked: bool
+    length: int | None  # bytes of the body; CHUNKED; None: until the connection ends
 
 
 class AnswerReader:
@@ -81,12 +84,12 @@ class AnswerReader:
                 break
         else:
             raise AnswerError("the answer does not begin")
-        if head.chunked:
-            body = yield from self._chunks()
-        elif head.length is not None:
-            body = yield from self._exactly(head.length)
-        else:
+        if head.length is None:
             body = yield from self._rest()
+        elif head.length == CHUNKED:
+            body = yield from self._chunks()
+        else:
+            body = yield from self._exactly(head.length)
         return Answer(head.status, body, head.stays)
 
     def _chunks(self) -> Generator[None, None, bytes]:
@@ -100,8 +103,8 @@ class AnswerReader:
             if not length:
                 break
             total += length
-            if total > BODY_BYTES_MAX:
-                raise AnswerError(f"the answer has more than {BODY_BYTES_MAX} bytes")
+            if total > BODY_BYTES_MAX or len(chunks) == CHUNKS_MAX:
+                raise AnswerError(f"the answer has more than {BODY_BYTES_MAX} bytes or {CHUNKS_MAX} chunks")
             chunks.append((yield from self._exactly(length)))
             if (yield from self._exactly(2)) != b"\r\n":
                 raise AnswerError("a chunk of the answer is longer than it says")
@@ -166,29 +169,38 @@ def _head_of(head: bytes) -> _Head:
     status = int(matched[2])
     if status == 101:
         raise AnswerError("the answer changes the protocol")
-    length: int | None = None
-    chunked = False
-    stays = matched[1] == b"1"
+    lengths: list[bytes] = []
+    codings: list[bytes] = []
+    options: set[bytes] = set()
     for line in lines:
         name, colon, value = line.partition(b":")
-        if not colon or not _NAME.fullmatch(name) or b"\n" in value or b"\r" in value or b"\0" in value:
+        if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise AnswerError("a header of the answer is malformed")
         match name.lower():
             case b"content-length":
-                if length is not None or not _LENGTH.fullmatch(value.strip()):
-                    raise AnswerError("the answer's Content-Length is malformed")
-                length = int(value)
-                if length > BODY_BYTES_MAX:
-                    raise AnswerError(f"the answer has more than {BODY_BYTES_MAX} bytes")
+                lengths.append(value.strip())
             case b"transfer-encoding":
-                if chunked or value.strip().lower() != b"chunked":
-                    raise AnswerError("the answer's Transfer-Encoding is not known")
-                chunked = True
+                codings.append(value.strip().lower())
             case b"connection":
-                options = {option.strip().lower() for option in value.split(b",")}
-                stays = b"close" not in options and (stays or b"keep-alive" in options)
-    if chunked and length is not None:
+                options |= {option.strip().lower() for option in value.split(b",")}
+    length = _length_of(lengths, codings) if status not in NO_BODY and status >= 200 else 0
+    stays = matched[1] == b"1" or b"keep-alive" in options
+    return _Head(status, stays and b"close" not in options and length is not None, length)
+
+
+def _length_of(lengths: list[bytes], codings: list[bytes]) -> int | None:
+    """Bytes of the body; CHUNKED, or None where the end of the connection is its end."""
+    if len(lengths) + len(codings) > 1:
         raise AnswerError("the answer has two lengths")
-    if status < 200 or status in {204, 304}:
-        length, chunked = 0, False
-    return _Head(status, stays and (chunked or length is not None), length, chunked)
+    if codings:
+        if codings != [b"chunked"]:
+            raise AnswerError("the answer's Transfer-Encoding is not known")
+        return CHUNKED
+    if not lengths:
+        return None
+    if not _LENGTH.fullmatch(lengths[0]):
+        raise AnswerError("the answer's Content-Length is no number")
+    length = int(lengths[0])
+    if length > BODY_BYTES_MAX:
+        raise AnswerError(f"the answer has more than {BODY_BYTES_MAX} bytes")
+    return length

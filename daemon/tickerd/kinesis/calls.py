@@ -15,6 +15,9 @@ from tickerd.kinesis.shards import Shard
 class OversizeError(ValueError):
     """A record is larger than the stream takes; records are small, so this is an error of ours."""
 
+    def __init__(self, size: int, entry_bytes_max: int) -> None:
+        super().__init__(f"a record of {size} bytes with its key; the stream takes {entry_bytes_max}")
+
 
 class Call(Protocol):
     """One PutRecords request on its way."""
@@ -46,7 +49,7 @@ class Call(Protocol):
 
 
 def request_body(head: bytes, data: Sequence[bytes], keys: NDArray[np.int32], route: Route) -> bytes:
-    """The body of a request. `head` is all that stands before the first entry's data; `keys` are [entries]."""
+    """The body of a request. `head` stands before the first entry's data; `keys` are [entries]."""
     numbers = keys.tolist()
     pieces: list[bytes] = [b""] * (2 * len(numbers))
     pieces[0::2] = map(pybase64.b64encode, data)
@@ -55,11 +58,7 @@ def request_body(head: bytes, data: Sequence[bytes], keys: NDArray[np.int32], ro
     return head + b"".join(pieces)
 
 
-def fitting(entry_bytes: NDArray[np.int32], entries_before: int = 0, bytes_before: int = 0) -> int:
-    """How many of the first of these entries still fit a call that has some already.
-
-    A call has at most 500 entries and 10 MiB of data and keys.
-    """
-    room = min(len(entry_bytes), ENTRIES_PER_CALL_MAX - entries_before)
-    total = np.cumsum(entry_bytes[:room], dtype=np.int64)
-    return int(np.searchsorted(total, CALL_BYTES_MAX - bytes_before, side="right"))
+def fitting(entry_bytes: NDArray[np.int32]) -> int:
+    """How many of the first of these entries fit a call: at most 500, and 10 MiB of data and keys."""
+    total = np.cumsum(entry_bytes[:ENTRIES_PER_CALL_MAX], dtype=np.int64)
+    return int(np.searchsorted(total, CALL_BYTES_MAX, side="right"))

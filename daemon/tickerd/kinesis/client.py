@@ -1,8 +1,8 @@
 """Requests to Kinesis: control calls by aiobotocore's generated client, PutRecords around it.
 
 The generated client spends most of its time on what is the same for every PutRecords call, so that one is
-signed here (`sign.py`) and sent over own connections (`http.py`); credentials, endpoint rules and regions stay
-the library's work. No retry of PutRecords is made here: that is delivery's.
+signed by `sign.py` and sent by `http.py`; credentials, endpoint rules and regions stay the library's work.
+No retry of PutRecords is made here: that is delivery's.
 """
 
 import ssl
@@ -12,19 +12,13 @@ from typing import Any, NamedTuple
 import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    NoCredentialsError,
-    NoRegionError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.utils import get_environ_proxies
 
+from tickerd.kinesis.cause import Cause, cause_of, no_proxy, unreachable
 from tickerd.kinesis.http import Connections, Endpoint
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
-from tickerd.kinesis.proxied import Proxied
+from tickerd.kinesis.proxied import Proxied, ProxyConnectionError
 from tickerd.kinesis.session import open_session
 from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.kinesis.sign import Signer, UnusableCredentialsError
@@ -36,20 +30,8 @@ PUT_RECORDS = {
 }
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
-CODE_CHARACTERS_MAX, MESSAGE_CHARACTERS_MAX = 100, 1000  # of what a server says; it is shown on one line
 HASHED = "USER_PARTITION_KEY"  # the distribution of a stream that says nothing of it
 NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
-
-
-class Cause(NamedTuple):
-    """Why the stream does not take records: an error code, a line for people, and what to expect of it.
-
-    A permanent cause stands until somebody mends it; any other may pass by itself.
-    """
-
-    code: str
-    message: str
-    permanent: bool
 
 
 class StreamError(Exception):
@@ -211,82 +193,15 @@ class KinesisClient:
             credentials = await (await self._session.get_credentials()).get_frozen_credentials()
             headers = self._signer.headers(credentials, body, time.time())
             return Reply(*await self._http.post(headers, body))
+        except ProxyConnectionError as error:
+            line = f"ProxyConnectionError: {no_proxy(str(error))}"
         except TimeoutError as error:
-            return Reply(0, f"Timeout: {unreachable(str(error) or 'no answer in time')}".encode())
+            line = f"Timeout: {unreachable(str(error) or 'no answer in time')}"
         except OSError as error:
-            return Reply(0, f"ConnectionError: {unreachable(str(error))}".encode())
+            line = f"ConnectionError: {unreachable(str(error))}"
         except UnusableCredentialsError as error:
-            return Reply(0, f"UnusableCredentials: {error}".encode())
+            line = f"UnusableCredentials: {error}"
         except (BotoCoreError, ClientError) as error:
             cause = cause_of(error)
-            return Reply(0, f"{cause.code}: {cause.message}".encode())
-
-
-def cause_of(error: Exception) -> Cause:
-    """What a library's error means to the operator, with the remedy in the line."""
-    match error:
-        case ClientError():
-            code = str(error.response["Error"].get("Code", "Unknown"))
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
-            return service_cause(code, str(error.response["Error"].get("Message", "")), status)
-        case NoRegionError():
-            return Cause("NoRegion", "no region is known: set kinesis.region or AWS_DEFAULT_REGION", True)
-        case NoCredentialsError():
-            message = "no AWS credentials found: give the host a role, or set a profile or AWS_ACCESS_KEY_ID"
-            return Cause("NoCredentials", message, True)
-        case EndpointConnectionError() | HTTPClientError():
-            return Cause("ConnectionError", unreachable(str(error)), False)
-        case BotoCoreError():
-            return Cause(type(error).__name__, one_line(str(error)), True)
-        case _:  # a shard map with holes, an endpoint that is no URL, a file that cannot be read
-            return Cause(type(error).__name__, one_line(str(error)), False)
-
-
-def unreachable(detail: str) -> str:
-    """The line for an endpoint that does not answer."""
-    see = "see kinesis.endpoint_url, kinesis.region and the network"
-    return f"the endpoint does not answer ({one_line(detail)}): {see}"
-
-
-def one_line(text: str) -> str:
-    """What others wrote, without its line ends, and not all of it."""
-    return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]
-
-
-REMEDIES = {
-    "ResourceNotFoundException": "create the stream, or correct kinesis.stream or kinesis.region",
-    "AccessDenied": "allow sts:AssumeRole on kinesis.role_arn, and let the role trust these credentials",
-    "AccessDeniedException": "allow kinesis:PutRecords, ListShards and DescribeStreamSummary on the stream",
-    "UnrecognizedClientException": "the credentials are not valid in this region",
-    "InvalidSignatureException": "check the credentials and this host's clock",
-    "ExpiredTokenException": "the credentials have expired and could not be renewed",
-}
-
-
-def service_cause(code: str, message: str, status: int) -> Cause:
-    """What an error answer of the service means."""
-    remedy = REMEDIES.get(code, "")
-    if code.startswith("KMS"):
-        remedy = "allow kms:GenerateDataKey on the stream's key, and see that it is enabled"
-    code = one_line(code)[:CODE_CHARACTERS_MAX]
-    line = f"{code}: {one_line(message)}" + (f"; {remedy}" if remedy else "")
-    return Cause(code, line, permanent=not is_retryable(code, status))
-
-
-RETRYABLE = {
-    "ProvisionedThroughputExceededException",
-    "LimitExceededException",
-    "ThrottlingException",
-    "RequestLimitExceeded",
-    "KMSThrottlingException",
-    "InternalFailure",
-    "InternalFailureException",
-    "ServiceUnavailable",
-    "RequestTimeout",
-    "RequestTimeoutException",
-}
-
-
-def is_retryable(code: str, status: int) -> bool:
-    """Whether the same request may succeed later without anybody's help."""
-    return status >= 500 or code in RETRYABLE
+            line = f"{cause.code}: {cause.message}"
+        return Reply(0, line.encode())

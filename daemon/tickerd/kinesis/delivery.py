@@ -6,22 +6,22 @@ acknowledged it, never before; nothing is given up, what is left at the end stay
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 from tickerd.batch import Batch
 from tickerd.checkpoint import Progress
-from tickerd.kinesis.aggregate import KPL, LINES
+from tickerd.kinesis.accounting import Accounting
+from tickerd.kinesis.aggregate import KPL, LINES, Aggregator
 from tickerd.kinesis.calls import Call
-from tickerd.kinesis.client import Cause, StreamError
+from tickerd.kinesis.cause import Cause
+from tickerd.kinesis.client import StreamError
 from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.lanes import LaneOutbox
-from tickerd.kinesis.outbox import Outbox, Settled
+from tickerd.kinesis.outbox import Outbox
 from tickerd.kinesis.plain import PlainOutbox
 from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.settle import Fate, Outcome, settle
 from tickerd.kinesis.stream import KinesisStream
-from tickerd.observe.counters import Report, error_label
-from tickerd.schedule import end_ms
+from tickerd.observe.counters import Report
 from tickerd.settings import Kinesis
 
 UNREACHABLE_AFTER_FAILURES = 8  # calls in a row without any answer, before the endpoint counts as unreachable
@@ -31,19 +31,19 @@ AGGREGATIONS = {"kpl": KPL, "lines": LINES}
 
 
 class Delivery:
-    """The records of one source that are on their way. `open` before use, `abandon` after."""
+    """The records of one source that are on their way, to a stream that is open. `abandon` after use."""
 
     def __init__(
         self, stream: KinesisStream, gate: Gate, progress: Progress, report: Report, settings: Kinesis
     ) -> None:
         self._stream = stream
         self._gate = gate
-        self._progress = progress
+        self._accounting = Accounting(progress, report)
         self._report = report
-        self._counts = report.counts
         self._settings = settings
         self._outbox, self._aggregation = self._new_outbox()
-        self._body_bytes = 0  # of the calls on their way
+        self._body_bytes = 0  # of the calls that were taken and are not answered
+        self._draining = False
         self._no_slot = False  # what waits does so because enough calls are on their way
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Event()
@@ -69,9 +69,10 @@ class Delivery:
 
     async def drain(self) -> None:
         """Wait until everything is acknowledged."""
+        self._draining = True
         self._outbox.flush()
         self._wake.set()
-        while self._bug is None and (self._tasks or not self._outbox.empty):
+        while self._bug is None and (self._tasks or self._body_bytes or not self._outbox.empty):
             self._room.clear()
             await self._room.wait()
         if self._bug is not None:
@@ -95,41 +96,40 @@ class Delivery:
         aggregation, linger_s = stream.aggregation, settings.linger_ms / 1000
         if aggregation == "none":
             return PlainOutbox(stream.head, stream.route, stream.entry_bytes_max, linger_s), aggregation
-        return LaneOutbox(
-            stream.head,
-            stream.route,
-            AGGREGATIONS[aggregation],
-            min(settings.aggregate_bytes_max, stream.entry_bytes_max),
-            linger_s,
-            in_order=settings.order == "key",
-        ), aggregation
+        aggregator = Aggregator(
+            AGGREGATIONS[aggregation], settings.aggregate_bytes_max, stream.entry_bytes_max
+        )
+        in_order = settings.order == "key"
+        return LaneOutbox(stream.head, stream.route, aggregator, linger_s, in_order=in_order), aggregation
 
     def _follow(self) -> None:
-        """Go by the stream's newest map, and by what it allows."""
-        if self._stream.route is self._outbox.route:
-            return
-        if self._stream.aggregation == self._aggregation:
+        """Go by the stream's newest map."""
+        if self._stream.route is not self._outbox.route and self._stream.aggregation == self._aggregation:
             self._outbox.reroute(self._stream.route)
-            return
+
+    def _change_outbox(self) -> None:
+        """Go by what the stream allows now. Nothing is on its way, so that nothing is overtaken."""
         waiting = self._outbox.leave()
         self._outbox, self._aggregation = self._new_outbox()
-        self._put_again(waiting)
-
-    def _put_again(self, pieces: Sequence[Rows]) -> None:
-        for rows in pieces:
+        for rows in waiting:
             rows.keys = self._outbox.route.keys_of(rows.keys)
             self._outbox.put(rows, time.monotonic())
+        if self._draining:
+            self._outbox.flush()
 
     async def _dispatch(self) -> None:
         """Send what may go, as long as there is something, and wait until there is."""
         while True:
             self._wake.clear()
-            self._follow()
-            now_s = time.monotonic()
-            if len(self._tasks) >= self._settings.calls_in_flight_max:
+            changing = self._stream.aggregation != self._aggregation
+            if self._tasks and (changing or len(self._tasks) >= self._settings.calls_in_flight_max):
                 self._no_slot = True
                 await self._wake.wait()
                 continue
+            if changing:
+                self._change_outbox()
+            self._follow()
+            now_s = time.monotonic()
             call = self._outbox.take(now_s)
             self._room.set()
             if call is None:
@@ -137,8 +137,9 @@ class Delivery:
                 await self._until_due(now_s)
                 continue
             self._body_bytes += len(call.body)
+            self._no_slot |= self._gate.cause is not None
             probing = await self._gate.passage()
-            task = asyncio.create_task(self._deliver(call, self._outbox, probing=probing))
+            task = asyncio.create_task(self._deliver(call, probing=probing))
             self._tasks.add(task)
             task.add_done_callback(self._answered)
             self._report.requests_in_flight = len(self._tasks)
@@ -166,19 +167,18 @@ class Delivery:
         self._room.set()
         self._wake.set()
 
-    async def _deliver(self, call: Call, outbox: Outbox, *, probing: bool) -> None:
+    async def _deliver(self, call: Call, *, probing: bool) -> None:
         """Send one call, and take its answer into account."""
         began_s = time.monotonic()
         reply = await self._stream.send(call.body)
         self._body_bytes -= len(call.body)
         outcome = settle(len(call), reply, whole=call.must_land)
-        self._count(call, outcome, time.monotonic() - began_s)
+        self._accounting.answered(call, outcome, time.monotonic() - began_s)
+        await self._react(outcome, began_s, probing=probing)
         misplaced = await self._misplaced(call, outcome)
         self._follow()
-        settled = outbox.settle(call, outcome, misplaced, time.monotonic())
-        self._acknowledge(call, settled)
-        self._put_again(settled.returned)
-        await self._react(outcome, began_s, probing=probing)
+        settled = self._outbox.settle(call, outcome, misplaced, time.monotonic())
+        self._accounting.settled(call, settled)
 
     async def _misplaced(self, call: Call, outcome: Outcome) -> set[int]:
         """The entries that were acknowledged by a shard whose consumers will not take them."""
@@ -195,52 +195,13 @@ class Delivery:
         if not unexpected:
             return set()
         if not call.must_land:
-            self._stream.surprised(unexpected.values())
+            self._stream.surprised(call.route, unexpected.values())
             return set()
-        await self._stream.explain(unexpected.values())
+        await self._stream.explain(call.route, unexpected.values())
         shards = {shard_id: self._stream.shard(shard_id) for shard_id in unexpected.values()}
         return {
             entry for entry, shard_id in unexpected.items() if not call.is_legal_in(entry, shards[shard_id])
         }
-
-    def _acknowledge(self, call: Call, settled: Settled) -> None:
-        """Take what has arrived into account."""
-        counts, rows = self._counts, settled.arrived
-        counts.record_retries += call.records - (len(rows) if rows else 0)
-        if not rows:
-            return
-        now_s = time.time()
-        for feed, (records, size) in enumerate(zip(*rows.records_by_feed(call.route.key_bytes), strict=True)):
-            counts.records_acked[feed] += records
-            counts.bytes_acked[feed] += size
-        if settled.entries is None:
-            counts.entries_acked += len(rows)
-            counts.records_per_entry.observe(1, len(rows))
-        else:
-            counts.entries_acked += len(settled.entries)
-            for records in settled.entries:
-                counts.records_per_entry.observe(records)
-        for frame, records in rows.records_by_frame():
-            self._progress.acknowledge(frame, records)
-            # To the nearest frame: a delay for each record would cost more than it tells.
-            counts.record_delay_s.observe(max(0.0, now_s - end_ms(frame) / 1000), records)
-        self._report.last_ack_s = now_s
-
-    def _count(self, call: Call, outcome: Outcome, duration_s: float) -> None:
-        counts = self._counts
-        match outcome:
-            case Outcome(unacknowledged=None):
-                result = "failed"
-            case Outcome(unacknowledged=[]):
-                result = "acknowledged"
-            case _:
-                result = "partial"
-        counts.put_requests[result] = counts.put_requests.get(result, 0) + 1
-        counts.put_request_duration_s.observe(duration_s)
-        counts.entries_per_request.observe(len(call))
-        for code, entries in outcome.errors.items():
-            label = error_label(code)
-            counts.put_errors[label] = counts.put_errors.get(label, 0) + entries
 
     async def _react(self, outcome: Outcome, began_s: float, *, probing: bool) -> None:
         """What the answer means for the calls that come after this one, which was sent at `began_s`."""

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from tickerd.kinesis.client import Cause
+from tickerd.kinesis.cause import Cause
 from tickerd.observe.counters import Problem, Report
 
 PROBE_PERMANENT_S = 10.0
@@ -89,7 +89,8 @@ class Gate:
         due = time.monotonic() + pause_s
         while (left := due - time.monotonic()) > 0 or not self._may_probe():
             try:
-                await asyncio.wait_for(self._hurry.wait(), min(left, POLL_S) if left > 0 else POLL_S)
+                async with asyncio.timeout(min(left, POLL_S) if left > 0 else POLL_S):
+                    await self._hurry.wait()
             except TimeoutError:
                 if self.cause is None:
                     return False

@@ -1,7 +1,7 @@
 """Connections to one endpoint for POST requests, on the event loop's own protocols: HTTP/1.1, kept alive.
 
-A call is one task that waits for one future: no streams, locks or tasks of its own. No request is made twice, but
-for one sent on a connection that had rested and that the server closed without a byte of answer.
+A call waits for one future: it has no streams, locks or tasks of its own. No request is sent twice, but for
+one on a connection that had rested and that the server closed without a byte of answer.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 from botocore.utils import normalize_url_path
@@ -232,7 +232,7 @@ class Connections:
             self._looking = loop.call_at(self._free[0].free_since_s + IDLE_MAX_S, self._look)
 
     async def _connected(self) -> _Connection:
-        """A new connection: to the first of the name's addresses, asked for anew, that takes one in its time."""
+        """A new connection: to the first of the name's addresses, looked up anew, that takes it in time."""
         loop = asyncio.get_running_loop()
         due_s = loop.time() + self._connect_max_s
         host, port = self.endpoint.host, self.endpoint.port
@@ -254,11 +254,11 @@ class Connections:
                 failed = ConnectionError(f"no connection to {self.endpoint.authority}: {error}")
         raise failed
 
-    async def _connected_to(self, family: int, address: object) -> _Connection:
+    async def _connected_to(self, family: int, address: tuple[Any, ...]) -> _Connection:
         loop = asyncio.get_running_loop()
         plain = socket.socket(family, socket.SOCK_STREAM)
         try:
-            plain.setblocking(False)  # noqa: FBT003 - that is its signature
+            plain.setblocking(False)
             await loop.sock_connect(plain, address)
             name = self.endpoint.host if self._secure else None
             _, connection = await loop.create_connection(

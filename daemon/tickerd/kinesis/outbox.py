@@ -7,11 +7,15 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.settle import Outcome
 
 RETRY_FIRST_S, RETRY_MAX_S = 0.05, 2.0  # full jitter below this, doubled with every try
+NEVER_S = float("inf")
 
 
 def retry_pause_s(tries: int) -> float:
@@ -19,12 +23,27 @@ def retry_pause_s(tries: int) -> float:
     return random.uniform(0, min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(tries - 1, 16)))
 
 
+def tell_pacer(
+    route: Route, keys: NDArray[np.int32], sizes: NDArray[np.int32], outcome: Outcome, now_s: float
+) -> None:
+    """Let the route's pacer learn from the answer to a call. [entries] their keys, and bytes with keys."""
+    if route.pacer is None or outcome.unacknowledged is None:
+        return
+    shards, many = route.key_shards[keys], len(route.shard_map)
+    throttled = np.array(outcome.throttled, np.intp)
+    route.pacer.answered(
+        np.bincount(shards, minlength=many),
+        np.bincount(shards[throttled], minlength=many),
+        np.bincount(shards[throttled], sizes[throttled], many).astype(np.int64),
+        now_s,
+    )
+
+
 class Settled(NamedTuple):
-    """What became of the records of an answered call."""
+    """What has arrived of an answered call."""
 
     arrived: Rows | None  # their data may be missing
     entries: Sequence[int] | None  # how many records each entry of theirs held; None: one each
-    returned: Sequence[Rows] = ()  # of an outbox that was left: for the one that follows it
 
 
 class Outbox(Protocol):
@@ -34,7 +53,7 @@ class Outbox(Protocol):
     waiting_bytes: int  # of the records that are held and not on their way
 
     def put(self, rows: Rows, now_s: float) -> None:
-        """Take records addressed by the current route, in the order of their seq."""
+        """Take records addressed by the current route, in the order of their seq; at least one."""
 
     def take(self, now_s: float) -> Any | None:
         """The next call (`calls.Call`) that may go now; None when there is none."""
@@ -63,4 +82,4 @@ class Outbox(Protocol):
         """
 
     def leave(self) -> list[Rows]:
-        """Hand over all that waits, in order. What is on its way comes back by `settle`."""
+        """Hand over all that waits, in order. There must be nothing on its way."""

@@ -9,6 +9,10 @@ import aiohttp
 from tickerd.kinesis.http import Endpoint
 
 
+class ProxyConnectionError(ConnectionError):
+    """The proxy does not answer."""
+
+
 class Proxied:
     """What `http.Connections` is, through a proxy."""
 
@@ -36,6 +40,8 @@ class Proxied:
         try:
             async with self._session.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
                 return answer.status, await answer.read()
+        except aiohttp.ClientProxyConnectionError as error:
+            raise ProxyConnectionError(str(error)) from error
         except TimeoutError:  # some of aiohttp's are both
             raise
         except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:

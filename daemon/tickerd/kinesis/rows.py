@@ -47,7 +47,7 @@ class Rows:
         """The records with these numbers, in this order."""
         numbers = np.asarray(numbers, dtype=np.intp)
         return Rows(
-            list(map(self.data.__getitem__, numbers.tolist())),
+            list(map(self.data.__getitem__, numbers.tolist())) if self.data else [],
             self.keys[numbers],
             self.feeds[numbers],
             self.frames[numbers],
@@ -58,10 +58,14 @@ class Rows:
         """What accounting needs of them."""
         return Rows([], self.keys, self.feeds, self.frames, self.sizes)
 
+    def entry_bytes(self, key_bytes: NDArray[np.int32]) -> NDArray[np.int32]:
+        """[records] bytes of each with its key, for keys of these lengths."""
+        return self.sizes + key_bytes[self.keys]
+
     def records_by_feed(self, key_bytes: NDArray[np.int32]) -> tuple[list[int], list[int]]:
         """How many records of each feed there are, and their bytes with keys, whose lengths are given."""
         records: list[int] = np.bincount(self.feeds, minlength=len(FEEDS)).tolist()
-        sizes = np.bincount(self.feeds, self.sizes + key_bytes[self.keys], minlength=len(FEEDS))
+        sizes = np.bincount(self.feeds, self.entry_bytes(key_bytes), minlength=len(FEEDS))
         return records, [int(size) for size in sizes.tolist()]
 
     def records_by_frame(self) -> list[tuple[int, int]]:

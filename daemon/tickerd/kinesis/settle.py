@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from tickerd.kinesis.client import Cause, Reply, is_retryable, service_cause
+from tickerd.kinesis.cause import Cause, is_retryable, service_cause
+from tickerd.kinesis.client import Reply
 
 REFUSED_CREDENTIALS = {
     "ExpiredTokenException",
@@ -14,8 +15,7 @@ REFUSED_CREDENTIALS = {
     "UnrecognizedClientException",
     "InvalidSignatureException",
 }
-
-
+NO_ANSWER = {"ConnectionError", "ProxyConnectionError", "Timeout"}
 THROTTLED = "ProvisionedThroughputExceededException"
 _SHARD_ID = b'"ShardId":"'
 
@@ -70,7 +70,7 @@ def settle(entries: int, reply: Reply, *, whole: bool = False) -> Outcome:
         return _settle_answer(entries, reply.body, whole=whole)
     if reply.status == 0:
         code, _, detail = reply.body.decode(errors="replace").partition(": ")
-        if code in {"ConnectionError", "Timeout"}:
+        if code in NO_ANSWER:
             return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, detail or code, False))
         return Outcome(Fate.HOLD, None, {code: entries}, Cause(code, detail or code, True))
     try:

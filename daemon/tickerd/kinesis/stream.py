@@ -23,7 +23,9 @@ from tickerd.observe.counters import Problem, Report, StreamReport
 from tickerd.settings import Kinesis
 
 REFRESH_S = 30.0  # times workers: an account may describe its streams 20 times a second
-REFRESH_PAUSE_S = 5.0  # at least, between two looks at the shards: a stream may be asked 100 times a second
+# At least, between two looks at the shards: a stream may be asked 100 times a second, by all hosts together.
+REFRESH_PAUSE_S = 5.0
+REFRESH_PAUSE_CHANGED_S = 1.0  # after a look that told something new: reshards seldom come alone
 EXPLAIN_LOOKS_MAX = 4
 RECORD_BYTES_MEAN = 175  # data and key, with the default mix; only the stated ceiling depends on it
 AUTO = "AUTO"
@@ -74,6 +76,7 @@ class KinesisStream:
         self.route = self._route(info, None)
         self._say(info)
         self._looking = asyncio.create_task(self._look_again())
+        self._looking.add_done_callback(lambda _: self._looked.set())
 
     async def close(self) -> None:
         """Close every connection; a stream that was never opened too."""
@@ -111,17 +114,24 @@ class KinesisStream:
         """A shard, open or closed, as far as it is known."""
         return self._info.shards.by_id.get(shard_id)
 
-    def surprised(self, landed: Iterable[str]) -> None:
-        """Entries have landed in other shards than foreseen: have a look, soon."""
+    def surprised(self, route: Route, landed: Iterable[str]) -> bool:
+        """Entries have landed in other shards than their call's route foresaw: have a look, soon.
+
+        False when there is nothing to look for, as the shards are known and the route is newer by now.
+        """
+        if self.route is not route and all(map(self.shard, landed)):
+            return False
         self._in_doubt |= any(shard_id in self.route.positions for shard_id in landed)
         self._look.set()
+        return True
 
-    async def explain(self, landed: Iterable[str]) -> None:
-        """Wait until the shards are known in which entries have landed."""
+    async def explain(self, route: Route, landed: Iterable[str]) -> None:
+        """Wait until a newer route tells why entries have landed where they did; for a few looks at most."""
         for _ in range(EXPLAIN_LOOKS_MAX):
-            self.surprised(landed)
-            if all(map(self.shard, landed)):
+            if not self.surprised(route, landed):
                 return
+            if self._looking is not None and self._looking.done():
+                self._looking.result()  # which raises: it never ends by itself
             await self._looked.wait()
 
     async def renew_credentials(self) -> None:
@@ -135,7 +145,7 @@ class KinesisStream:
     async def _look_again(self) -> None:
         """Look at the stream now and then, and at its shards when asked to, but never often."""
         while True:
-            whole = False
+            whole, pause_s = False, REFRESH_PAUSE_S
             try:
                 async with asyncio.timeout(REFRESH_S * self._workers * random.uniform(0.8, 1.2)):
                     await self._look.wait()
@@ -153,16 +163,18 @@ class KinesisStream:
                 self._in_doubt = False
                 if info != self._info:
                     self._follow(info)
+                    pause_s = REFRESH_PAUSE_CHANGED_S
             self._looked.set()
             self._looked = asyncio.Event()
-            await asyncio.sleep(REFRESH_PAUSE_S)
+            await asyncio.sleep(pause_s)
 
     def _follow(self, info: StreamInfo) -> None:
         """Go by this description from now on."""
         before, self._info = self._info, info
-        if before.shards.shard_map != info.shards.shard_map or before.distribution != info.distribution:
+        if (before.shards.shard_map, before.distribution) != (info.shards.shard_map, info.distribution):
             self.route = self._route(info, self.route)
-            log.info("the stream has been resharded", extra={"shards": len(info.shards.shard_map)})
+            told = {"shards": len(info.shards.shard_map), "distribution": info.distribution}
+            log.info("the stream has another shard map or distribution", extra=told)
         self._say(info)
 
     def _route(self, info: StreamInfo, before: Route | None) -> Route:

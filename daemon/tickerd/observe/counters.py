@@ -41,6 +41,7 @@ ERROR_CODES = (
     "NoCredentials",
     "NoRegion",
     "ConnectionError",
+    "ProxyConnectionError",
     "Timeout",
     "ReplyLength",
     "KMS",
@@ -56,7 +57,7 @@ def error_label(code: str) -> str:
     return code if code in ERROR_CODES else "other"
 
 
-SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.4, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LOOP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 COUNT_BUCKETS = (1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 300.0, 400.0, 499.0, 500.0, 1000.0, 5000.0)
 

@@ -1,0 +1,87 @@
+"""Plain records that their shards cannot take yet: each shard's wait in order, and hold back no other's."""
+
+from collections import deque
+
+import numpy as np
+
+from tickerd.kinesis.outbox import NEVER_S
+from tickerd.kinesis.route import Route
+from tickerd.kinesis.rows import Rows
+
+LOOK_PAUSE_S = 0.025  # between two looks at the parked, so that they go in calls, not one by one
+
+
+class Parked:
+    """The parked records of one route. `look_s` is when to `unpark` next."""
+
+    def __init__(self, route: Route) -> None:
+        self.look_s = NEVER_S
+        self._route = route
+        self._lanes: dict[int, deque[Rows]] = {}  # by shard, those served longest ago first
+
+    def admit(self, rows: Rows, now_s: float) -> Rows | None:
+        """Those that may go now; the others are parked, with all that have to follow them."""
+        pacer = self._route.pacer
+        if pacer is None:
+            return rows
+        many = len(self._route.shard_map)
+        shards = self._route.key_shards[rows.keys]
+        behind = np.zeros(many, np.bool_)
+        behind[list(self._lanes)] = True
+        asked = ~behind[shards]
+        sizes = rows.entry_bytes(self._route.key_bytes)
+        goes = pacer.admit(
+            np.bincount(shards[asked], minlength=many),
+            np.bincount(shards[asked], sizes[asked], many).astype(np.int64),
+            now_s,
+        )[shards]
+        goes &= asked
+        if goes.all():
+            return rows
+        for shard in np.unique(shards[~goes]).tolist():
+            lane = self._lanes.setdefault(shard, deque())
+            lane.append(rows.pick(np.flatnonzero(shards == shard)))
+        self.look_s = min(self.look_s, now_s + LOOK_PAUSE_S)
+        return rows.pick(np.flatnonzero(goes)) if goes.any() else None
+
+    def unpark(self, room: int, now_s: float) -> list[Rows]:
+        """Parked records whose shards have room again, at most so many."""
+        taken: list[Rows] = []
+        if now_s < self.look_s:
+            return taken
+        for shard in list(self._lanes):
+            if not room:
+                return taken  # and look again at once, for the shards that had no turn
+            pieces = self._first(shard, room, now_s)
+            taken += pieces
+            room -= sum(map(len, pieces))
+            lane = self._lanes.pop(shard)
+            if lane:
+                self._lanes[shard] = lane  # behind the others
+        self.look_s = now_s + LOOK_PAUSE_S if self._lanes else NEVER_S
+        return taken
+
+    def empty(self) -> list[Rows]:
+        """All that is parked, which it is no more."""
+        rows = [piece for lane in self._lanes.values() for piece in lane]
+        self._lanes.clear()
+        self.look_s = NEVER_S
+        return rows
+
+    def _first(self, shard: int, room: int, now_s: float) -> list[Rows]:
+        """The first records of one shard that it can take now."""
+        pacer, lane = self._route.pacer, self._lanes[shard]
+        assert pacer is not None, "without a pacer nothing is parked"
+        taken: list[Rows] = []
+        while lane and room:
+            rows = lane[0]
+            sizes = rows.entry_bytes(self._route.key_bytes)[:room].tolist()
+            goes = pacer.room(shard, sizes, now_s)
+            if goes:
+                taken.append(rows.part(0, goes))
+                room -= goes
+            if goes < len(rows):
+                lane[0] = rows.part(goes, len(rows))
+                break
+            lane.popleft()
+        return taken
