@@ -27,9 +27,9 @@ def digest(warm: bool) -> str:
             for feed in market.feeds:
                 columns = feed.columns(source, frame, 0, ROWS, ROWS)
                 hashed.update(columns.instruments.tobytes() + columns.milliseconds.tobytes())
+                has_text = any(values.dtype == object for values in columns.values)
                 for values in columns.values:
-                    text = repr(values.tolist()).encode() if values.dtype == object else values.tobytes()
-                    hashed.update(text)
+                    hashed.update(repr(values.tolist()).encode() if has_text else values.tobytes())
         block = market.block(frame // 64)
         for array in (block.mids, block.halves, block.series, block.variances, block.bursts):
             hashed.update(array.tobytes())

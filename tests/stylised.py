@@ -1,7 +1,7 @@
 """Stylised facts of prices, and which of them a sample of prices does not show.
 
 Published values: Andersen and Bollerslev, J. Empirical Finance 4 (1997); Cont, Quantitative Finance 1 (2001).
-The bounds are those of fifty seeds, widened to one false alarm in 10,000; they tell markets from noise.
+The bounds are those of 300 seeds, widened to one false alarm in 10,000; they tell markets from noise.
 """
 
 from collections.abc import Callable
@@ -98,7 +98,7 @@ BOUNDS = {
     "autocorrelation of returns": (-0.03, 0.03),
     "autocorrelation of sizes, 256 s apart": (0.15, 0.5),
     "autocorrelation of sizes, an hour apart": (0.08, 0.4),
-    "autocorrelation of sizes, ten hours apart": (0.02, 0.3),
+    "autocorrelation of sizes, ten hours apart": (0.02, 0.35),
     "tail index of stocks": (2.2, 4.0),
     "leverage": (-0.12, -0.006),
     "leverage backwards": (-0.03, 0.03),

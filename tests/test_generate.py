@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickerd import schedule, stretch
+from tickerd import stretch
 from tickerd.config import load
 from tickerd.generate import GenerateError, Wanted, generate
 from tickerd.generate import stretch as described
@@ -174,23 +174,32 @@ def test_prices_of_one_instrument_alone_are_those_of_the_whole_market(instrument
 def test_no_frame_with_records_is_passed_over(rates: Rates, span: int) -> None:
     segment = Segment(1_000, 0, rates, "")
     pieces = list(busy_frames(segment, 900, 1_000 + span))
-    frames = [frame for piece in pieces for frame in piece]
+    frames = [frame for piece in pieces for frame in piece.tolist()]
     assert frames == sorted(set(frames))
     assert sum(sum(segment.counts(frame)) for frame in frames) == sum(segment.records_before(1_000 + span))
 
 
-def test_pieces_of_other_sizes_make_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def made(*, records_max: int, frames: int) -> bytes:
-        monkeypatch.setattr(schedule, "RECORDS_PER_PART_MAX", records_max)
+@pytest.mark.parametrize("form", ["json", "msgpack"])
+def test_chunks_of_any_size_make_the_same_bytes(form: str, tmp_path: Path) -> None:
+    command = ["generate", "--from", START, "--to", "2026-01-05T14:30:02Z", "--set", f"record.format={form}"]
+    for chunk in ("1", "100", "16000", "1000000"):
+        ran = tickerd(*command, "--records", "9001", "--chunk", chunk, "-o", str(tmp_path / chunk))
+        assert (ran.returncode, ran.stderr) == (0, b"")
+    made = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(made) == 1
+    assert made.pop().count(b"\n" if form == "json" else b"\xa4type") == 9001
+
+
+def test_pieces_of_frames_of_any_number_make_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(frames: int) -> bytes:
         monkeypatch.setattr(stretch, "FRAMES_AT_ONCE", frames)
         loaded = load(None, (), {}).settings
         asked = plan(wanted(START, "2026-01-05T14:30:02Z", records=50_001))
         market = market_of(recipe_of(loaded, UNIVERSE), UNIVERSE)
         return b"".join(map(together("json"), batches(market, asked)))
 
-    small, large = made(records_max=100, frames=3), made(records_max=16_000, frames=4096)
-    assert small.count(b"\n") == 50_001
-    assert small == large
+    assert made(3).count(b"\n") == 50_001
+    assert made(3) == made(4096)
 
 
 def test_the_same_command_makes_the_same_file_and_another_seed_another(tmp_path: Path) -> None:

@@ -505,11 +505,6 @@ def test_one_instrument_alone_has_all_rows_and_the_prices_that_it_has_among_othe
     alone = Market(1, UNIVERSE, only=name)
     apart = [NOW + i * 99_991 for i in range(20)]
     made = [alone.records(SOURCE, parts(frame, 1600, mix)[0]) for frame in apart]
-    again = Market(1, UNIVERSE, only=name)
-    again.prefetch(apart)
-    assert [again.records(SOURCE, parts(frame, 1600, mix)[0]).records for frame in apart] == [
-        batch.records for batch in made
-    ]
     whole = Market(1, UNIVERSE)
     for batch in made:
         assert {symbol(record) for record in batch.records} == {name}

@@ -23,7 +23,7 @@ from tickerd.market.universe import Universe
 from tickerd.reading.account_file import load_account
 from tickerd.recipe import market_of, recipe_of, run_digest
 from tickerd.records import FEEDS
-from tickerd.schedule import FRAMES_PER_SECOND, MILLI, Rates, Segment, Timeline, split
+from tickerd.schedule import FRAMES_PER_SECOND, MILLI, RECORDS_PER_PART_MAX, Rates, Segment, Timeline, split
 from tickerd.settings import RECORDS_PER_SECOND_MAX, Settings
 from tickerd.stretch import Stretch, batches, together
 
@@ -49,6 +49,7 @@ class Wanted(NamedTuple):
     instrument: str | None = None
     account: Path | None = None
     output: Path | None = None
+    chunk: int = RECORDS_PER_PART_MAX  # records made at once; their bytes do not depend on it
 
 
 def generate(settings: Settings, wanted: Wanted) -> int:
@@ -65,7 +66,7 @@ def generate(settings: Settings, wanted: Wanted) -> int:
     encode = together(recipe.format)
     with _opened(wanted.output) as file, _progress(sum(each.records for each in stretches)) as advance:
         for each in stretches:
-            for records in batches(market, each):
+            for records in batches(market, each, wanted.chunk):
                 file.write(encode(records))
                 advance(len(records))
     return 0

@@ -6,15 +6,21 @@ in any process. This file knows no clock and no file.
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 FRAMES_PER_SECOND = 16
 RECORDS_PER_PART_MAX = (
     16_000  # larger frames are made in parts, so that the event loop is never held for long
 )
 MILLI = 1000
+
+Frames = TypeVar("Frames", int, "NDArray[np.int64]")  # the number of one frame, or of many
 
 
 class Rates(msgspec.Struct, frozen=True):
@@ -61,7 +67,7 @@ class Segment(msgspec.Struct, frozen=True):
     milli_records_per_second: Rates
     digest: str
 
-    def records_before(self, frame: int) -> tuple[int, int, int]:
+    def records_before(self, frame: Frames) -> tuple[Frames, Frames, Frames]:
         """Records of each feed from the segment's first frame up to, not including, `frame`."""
         elapsed = frame - self.first_frame
         rates = self.milli_records_per_second
@@ -142,12 +148,12 @@ class Timeline:
                 frame = following.first_frame
         return frame
 
-    def parts(self, frame: int) -> list[Part]:
-        """The frame in at least one part, of about `RECORDS_PER_PART_MAX`, cut between milliseconds."""
+    def parts(self, frame: int, records_max: int = RECORDS_PER_PART_MAX) -> list[Part]:
+        """The frame in at least one part, of about `records_max`, cut between milliseconds."""
         segment = self.segment(frame)
         counts, seq = segment.counts(frame), segment.seq(frame)
         milliseconds = end_ms(frame) - first_ms(frame)
-        pieces = max(1, min(milliseconds, -(-sum(counts) // RECORDS_PER_PART_MAX)))
+        pieces = max(1, min(milliseconds, -(-sum(counts) // records_max)))
         parts = []
         for piece in range(pieces):
             start, stop = piece * milliseconds // pieces, (piece + 1) * milliseconds // pieces
@@ -160,12 +166,12 @@ class Timeline:
         return parts
 
 
-def first_ms(frame: int) -> int:
+def first_ms(frame: Frames) -> Frames:
     """The first whole millisecond (UTC, since 1970) of a frame: a frame has 62 or 63 of them."""
     return (frame * MILLI + FRAMES_PER_SECOND - 1) // FRAMES_PER_SECOND
 
 
-def end_ms(frame: int) -> int:
+def end_ms(frame: Frames) -> Frames:
     """The millisecond after the frame's last."""
     return first_ms(frame + 1)
 

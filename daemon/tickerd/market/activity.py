@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tickerd.market.exactmath import F64
 from tickerd.schedule import FRAMES_PER_SECOND
 
+I32 = NDArray[np.int32]
 I64 = NDArray[np.int64]
 
 MINUTES_PER_DAY, MINUTES_PER_WEEK = 1440, 10_080
@@ -75,10 +76,12 @@ class Activity:
     """The activity of all profiles; profiles are numbered as in `PROFILES`."""
 
     def __init__(self) -> None:
-        weeks = [np.stack([_profile(name, summer) for name in PROFILES], axis=1) for summer in (False, True)]
+        weeks = [_week(summer) for summer in (False, True)]
         self._rates = np.concatenate(weeks).ravel()  # [summer, minute, profile] of a frame
-        totals = [np.concatenate([week[:1] * 0, np.cumsum(week, axis=0)]) for week in weeks]
-        self._totals = np.concatenate(totals).ravel() * FRAMES_PER_MINUTE  # [summer, minute + end, profile]
+        totals = np.zeros((2, MINUTES_PER_WEEK + 1, len(PROFILES)), dtype=np.int64)
+        for total, week in zip(totals, weeks, strict=True):
+            np.cumsum(week * FRAMES_PER_MINUTE, axis=0, out=total[1:])
+        self._totals = totals.ravel()  # [summer, minute + end, profile]
         self._profiles = np.arange(len(PROFILES))
         self._week = _MEAN * FRAMES_PER_WEEK
         self._rules = np.array([_rule(name) for name in PROFILES])
@@ -129,34 +132,40 @@ def _rule(name: str) -> int:
     return _EU if name == "europe" else _US
 
 
-def _profile(name: str, summer: bool) -> I64:
-    """Activity of each minute of a week from Sunday 0:00 UTC on: i64[10,080], `_MEAN` on average."""
-    minutes = np.arange(MINUTES_PER_WEEK)
-    if name in _EXCHANGES:
-        wanted = _stocks(_EXCHANGES[name], minutes, summer)
-    elif name in _CURRENCIES:
-        wanted = _forex(_CURRENCIES[name], minutes, summer)
-    else:
-        parts = [_stocks(exchange, minutes, summer) for exchange in _EXCHANGES.values()]
-        wanted = parts[0] * 3.0 + parts[1] * 0.5 + parts[2] + parts[3] + parts[4] * 0.5 + 0.2
-    # Whole numbers that add up exactly: the differences of a rounded total.
+def _week(summer: bool) -> I64:
+    """Activity of a week's minutes from Sunday 0:00 UTC on: i64[10,080, profiles], `_MEAN` on average."""
+    zones = {(each.offset_minutes, each.rule) for each in _EXCHANGES.values()}
+    zones |= {(offset, rule) for offset, rule, _, _ in _FX_DAYS}
+    locals_ = {zone: _local(*zone, summer) for zone in zones}
+    stocks = [_stocks(each, *locals_[each.offset_minutes, each.rule]) for each in _EXCHANGES.values()]
+    days = [_forex_day(locals_[offset, rule][1], start, end) for offset, rule, start, end in _FX_DAYS]
+    weekday, minute = locals_[-300, _US]
+    closed = (weekday == 6) | (weekday == 5) & (minute >= _FX_CLOSE) | (weekday == 0) & (minute < _FX_CLOSE)
+    forex = [_forex(weights, days, closed) for weights in _CURRENCIES.values()]
+    world = stocks[0] * 3.0 + stocks[1] * 0.5 + stocks[2] + stocks[3] + stocks[4] * 0.5 + 0.2
+    return np.stack([_whole(wanted) for wanted in (*stocks, *forex, world)], axis=1)
+
+
+def _whole(wanted: F64) -> I64:
+    """Whole numbers that add up exactly: the differences of a rounded total."""
     total = np.cumsum(wanted)
     total = np.rint(total / total[-1] * (_MEAN * MINUTES_PER_WEEK)).astype(np.int64)
     rates: I64 = np.diff(total, prepend=0)
     return rates
 
 
-def _local(minutes: I64, offset_minutes: int, rule: int, summer: bool) -> tuple[I64, I64]:
-    """Weekday (0: Sunday) and minute of the day there."""
-    moved = (minutes + offset_minutes + 60 * (summer and rule != _NONE)) % MINUTES_PER_WEEK
-    return moved // MINUTES_PER_DAY, moved % MINUTES_PER_DAY
+def _local(offset_minutes: int, rule: int, summer: bool) -> tuple[I32, I32]:
+    """Weekday (0: Sunday) and minute of the day there, for each minute of a week in UTC."""
+    moved = np.arange(MINUTES_PER_WEEK, dtype=np.int32) + (offset_minutes + 60 * (summer and rule != _NONE))
+    moved %= MINUTES_PER_WEEK
+    weekday = moved // MINUTES_PER_DAY
+    return weekday, moved - weekday * MINUTES_PER_DAY
 
 
-def _stocks(exchange: _Exchange, minutes: I64, summer: bool) -> F64:
+def _stocks(exchange: _Exchange, weekday: I32, minute: I32) -> F64:
     """A U within each session, little before and after, least at night and on the weekend."""
-    weekday, minute = _local(minutes, exchange.offset_minutes, exchange.rule, summer)
     opening, closing = exchange.sessions[0][0], exchange.sessions[-1][1]
-    activity = np.full(len(minutes), 0.06)
+    activity = np.full(len(minute), 0.06)
     activity[(minute >= opening - 330) & (minute < opening)] = 0.2
     activity[(minute >= closing) & (minute < closing + 240)] = 0.15
     for start, end in exchange.sessions:
@@ -167,16 +176,22 @@ def _stocks(exchange: _Exchange, minutes: I64, summer: bool) -> F64:
     return activity
 
 
-def _forex(weights: tuple[float, ...], minutes: I64, summer: bool) -> F64:
+def _forex_day(minute: I32, start: int, end: int) -> tuple[NDArray[np.bool_], F64, F64]:
+    """The minutes of one centre's day, and how it rises and falls in them."""
+    inside = (minute >= start) & (minute < end)
+    since, until = (minute[inside] - start) / 45.0 + 1.0, (end - minute[inside]) / 90.0 + 1.0
+    return inside, 1.0 + 0.5 / since, 1.0 - 0.6 / until
+
+
+def _forex(
+    weights: tuple[float, ...],
+    days: list[tuple[NDArray[np.bool_], F64, F64]],
+    closed: NDArray[np.bool_],
+) -> F64:
     """The days of Tokyo, London and New York on a floor, between New York's Sunday and Friday afternoon."""
-    activity = np.full(len(minutes), _FX_FLOOR)
-    for weight, (offset, rule, start, end) in zip(weights, _FX_DAYS, strict=True):
-        _, minute = _local(minutes, offset, rule, summer)
-        inside = (minute >= start) & (minute < end)
-        since, until = (minute[inside] - start) / 45.0 + 1.0, (end - minute[inside]) / 90.0 + 1.0
-        activity[inside] += weight * (1.0 + 0.5 / since) * (1.0 - 0.6 / until)
-    weekday, minute = _local(minutes, -300, _US, summer)
-    closed = (weekday == 6) | (weekday == 5) & (minute >= _FX_CLOSE) | (weekday == 0) & (minute < _FX_CLOSE)
+    activity = np.full(len(closed), _FX_FLOOR)
+    for weight, (inside, rise, fall) in zip(weights, days, strict=True):
+        activity[inside] += weight * rise * fall
     activity[closed] = _FX_WEEKEND
     return activity
 

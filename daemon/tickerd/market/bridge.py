@@ -81,6 +81,10 @@ class Bridge:
         self._root_variance = annual_vol * annual_vol * ((1 << ROOT_LEVEL) / FRAMES_PER_YEAR)
         self._coarse: list[tuple[int, Nodes] | None] = [None] * (ROOT_LEVEL + 1)
 
+    def prepare(self, number: int) -> None:
+        """Do what `block` of this number does first, so that less is left for it."""
+        self._coarse_nodes(number * FRAMES_PER_BLOCK + self._group.phase, BLOCK_LEVEL + 1)
+
     def block(self, number: int) -> tuple[F64, F64]:
         """Block `number`: values f64[FRAMES_PER_BLOCK + 1, N] at its frames' boundaries, variance f64[N].
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tickerd.market.activity import I64, Activity, profile, region
 from tickerd.market.bridge import FRAMES_PER_BLOCK, FRAMES_PER_YEAR, Bridge, Group
-from tickerd.market.exactmath import F64, exp, key
+from tickerd.market.exactmath import F64, exp, keys
 from tickerd.market.forex import LOG_MAX
 from tickerd.market.stories import JUMP_UNIT, STOCK_SHARE
 from tickerd.market.universe import MARKET_VOL, SECTOR_VOL, Stock
@@ -27,13 +27,18 @@ class Commons:
         names += [f"sector {sector} {name}" for sector, name in sectors]
         days = ["world", *regions, *(name for _, name in sectors)]
         self.rows = {name: row for row, name in enumerate(names)}
-        keys = np.array([key("walk", seed, name) for name in names], dtype=np.uint64)
         market = MARKET_VOL * math.sqrt(1.0 - WORLD_SHARE)
         vols = [MARKET_VOL * math.sqrt(WORLD_SHARE), *[market] * len(regions), *[SECTOR_VOL] * len(sectors)]
         leverage = [MARKET_LEVERAGE] * (1 + len(regions)) + [STOCK_LEVERAGE] * len(sectors)
         profiles = np.array([profile(day) for day in days])
+        self.group = Group.of(seed, "stock")
         self.bridge = Bridge(
-            Group.of(seed, "stock"), activity, keys, np.array(vols), profiles, np.array(leverage)
+            self.group,
+            activity,
+            keys(names, "walk", seed),
+            np.array(vols),
+            profiles,
+            np.array(leverage),
         )
 
 
@@ -41,14 +46,13 @@ class Equities:
     """The prices of `stocks`, at most some hundreds, over the walks of `commons`."""
 
     def __init__(self, seed: int, activity: Activity, stocks: Sequence[Stock], commons: Commons) -> None:
-        keys = np.array([key("walk", seed, f"stock {stock.symbol}") for stock in stocks], dtype=np.uint64)
         self.annual_vol = np.array([stock.annual_vol for stock in stocks])
         self.profiles = np.array([profile(region(stock.exchange)) for stock in stocks], dtype=np.int64)
         own = np.sqrt([1.0 if stock.real else 1.0 - STOCK_SHARE for stock in stocks])
         self.bridge = Bridge(
-            Group.of(seed, "stock"),
+            commons.group,
             activity,
-            keys,
+            keys([f"stock {stock.symbol}" for stock in stocks], "walk", seed),
             self.annual_vol * own,
             self.profiles,
             np.full(len(stocks), STOCK_LEVERAGE),

@@ -6,6 +6,8 @@ are not used anywhere in the market: their last bits depend on the machine's vec
 
 import hashlib
 import math
+from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +54,13 @@ def key(*parts: int | str) -> int:
     """A 64-bit key of the model's version and `parts`; parts must not contain U+001F."""
     text = "\x1f".join(map(str, (MODEL_VERSION, *parts)))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def keys(last: Iterable[int | str], *parts: int | str) -> U64:
+    """`key(*parts, each)` for each of `last`, at less than half the cost: u64[last]."""
+    prefix = "\x1f".join(map(str, (MODEL_VERSION, *parts, "")))
+    digests = [hashlib.blake2b(f"{prefix}{each}".encode(), digest_size=8).digest() for each in last]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
 def mix64(state: U64) -> U64:
@@ -103,6 +112,7 @@ def exp(x: F64) -> F64:
     return series
 
 
+@cache
 def _normal_quantiles(bits: int) -> F64:
     """The normal distribution's quantiles at the middles of 2**bits equal shares: mean 0, variance 1."""
     steps_per_1, reach = 2048, 6

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.market.activity import I64
-from tickerd.market.exactmath import GOLDEN, draws, key, mix64
+from tickerd.market.exactmath import GOLDEN, draws, draws_at, key, keys, mix64
 from tickerd.market.prices import TICK, TICK_BITS, FrameState
 from tickerd.records import Forex, News, Record, Stock
-from tickerd.schedule import end_ms, first_ms
+from tickerd.schedule import Frames, end_ms, first_ms
 
 if TYPE_CHECKING:
     from tickerd.market.market import Market
@@ -39,12 +39,16 @@ SIZES = _sizes()
 """[4096] shares of a trade where a lot is 100: lots, few of them large, and odd lots."""
 
 
+Places = NDArray[np.int32] | I64
+Values = NDArray[np.float64] | I64 | NDArray[np.object_]
+
+
 class Columns(NamedTuple):
     """Rows of a feed; all columns are [rows] long."""
 
     instruments: NDArray[np.int32]  # row in Universe.instruments
-    milliseconds: NDArray[np.uint8]  # from the frame's first on; they never go back
-    values: tuple[NDArray[np.float64] | I64 | NDArray[np.object_], ...]
+    milliseconds: NDArray[np.uint8] | I64  # from the (first) frame's first on; they never go back
+    values: tuple[Values, ...]
     """The record's fields between symbol and time, in the record's order."""
 
 
@@ -58,12 +62,20 @@ class Quotes(NamedTuple):
 
 
 def quotes(
-    state: FrameState, keys: NDArray[np.uint64], frame: int, rows: NDArray[np.int32], milliseconds: I64
+    state: FrameState,
+    quote_keys: NDArray[np.uint64],
+    frame: Frames,
+    milliseconds: I64,
+    places: Places,
+    rows: Places | None = None,
 ) -> Quotes:
-    """Quotes of `rows` (of `state` and `keys`) at milliseconds of the frame; all are [rows] long.
+    """Quotes of instruments at milliseconds of their frame; all are [rows] long.
 
-    The bid is never above the mid nor the ask below it: pairs, whose mids agree, leave no arbitrage.
+    `places` are the instruments' in `quote_keys`, and in `state` too unless `rows` says where. The bid is
+    never above the mid nor the ask below it: pairs, whose mids agree, leave no arbitrage.
     """
+    if rows is None:
+        rows = places
     # A frame begins on a half millisecond when its number is odd: half milliseconds are whole numbers.
     begin = 2 * first_ms(frame) - HALF_MS_PER_FRAME * frame
     mids = state.changes.take(rows)
@@ -72,7 +84,7 @@ def quotes(
     mids += state.mids.take(rows)
 
     steps = (milliseconds >> QUOTE_MS_BITS) + (frame << 4)
-    hashes = mix64(keys.take(rows) + steps.view(np.uint64) * _STEP).view(np.int64)
+    hashes = mix64(quote_keys.take(places) + steps.view(np.uint64) * _STEP).view(np.int64)
     halves = state.halves.take(rows)
     # The quote's middle lies off the mid by up to half of the spread, and some quotes are wider.
     wide = (hashes >> 40) & 0xFF
@@ -115,6 +127,21 @@ class Feed:
         instruments, values = columns(frame, milliseconds, hashes)
         return Columns(instruments, milliseconds.astype(np.uint8), values)
 
+    def columns_of(self, source: str, frames: I64, counts: I64) -> Columns:
+        """All `counts` rows of each of `frames`, which `Market.spans` says to be near."""
+        begins = first_ms(frames)
+        some = counts > 0
+        counts, of_frames = counts[some], np.repeat(np.flatnonzero(some), counts[some])
+        ends = np.cumsum(counts)
+        numbers = np.arange(len(of_frames)) - np.repeat(ends - counts, counts)  # of each row in its frame
+        of_rows = keys(frames[some].tolist(), "rows", self._market.seed, source, self._kind)
+        hashes = draws_at(np.repeat(of_rows, counts), numbers.view(np.uint64)).view(np.int64)
+        milliseconds = numbers * (end_ms(frames) - begins).take(of_frames)
+        milliseconds //= np.repeat(counts, counts)
+        columns = (self._forex, self._stock, self._news)[self._kind]
+        instruments, values = columns(frames.take(of_frames), milliseconds, hashes)
+        return Columns(instruments, milliseconds + (begins - begins[0]).take(of_frames), values)
+
     def records(self, columns: Columns, source: str, times: list[str], seqs: I64) -> list[Record]:
         """The Structs of `columns`, with the time strings and seqs of each row."""
         struct = (Forex, Stock, News)[self._kind]
@@ -130,9 +157,9 @@ class Feed:
         )
 
     def _forex(
-        self, frame: int, milliseconds: I64, hashes: I64
-    ) -> tuple[NDArray[np.int32], tuple[NDArray[np.float64], ...]]:
-        instruments = self._market.choices(self._kind, frame).take(hashes & 0xFFFF)
+        self, frame: int | I64, milliseconds: I64, hashes: I64
+    ) -> tuple[NDArray[np.int32], tuple[Values, ...]]:
+        instruments = self._choices(frame).take(hashes & 0xFFFF)
         quoted = self._quotes(frame, instruments, milliseconds)
         ticks_per_unit = self._market.ticks_per_unit.take(instruments)
         # Both numbers are whole, so the quotient is the float nearest to the decimal and prints as short.
@@ -146,9 +173,9 @@ class Feed:
         )
 
     def _stock(
-        self, frame: int, milliseconds: I64, hashes: I64
-    ) -> tuple[NDArray[np.int32], tuple[NDArray[np.float64] | I64, ...]]:
-        instruments = self._market.choices(self._kind, frame).take(hashes & 0xFFFF)
+        self, frame: int | I64, milliseconds: I64, hashes: I64
+    ) -> tuple[NDArray[np.int32], tuple[Values, ...]]:
+        instruments = self._choices(frame).take(hashes & 0xFFFF)
         quoted = self._quotes(frame, instruments, milliseconds)
         prices = np.where(quoted.at_ask, quoted.asks, quoted.bids)
         sizes = SIZES.take((hashes >> 16) & 0xFFF)
@@ -163,10 +190,10 @@ class Feed:
         )
 
     def _news(
-        self, frame: int, _milliseconds: I64, hashes: I64
-    ) -> tuple[NDArray[np.int32], tuple[NDArray[np.object_], ...]]:
-        epoch = self._market.news(frame)
-        items = self._market.choices(self._kind, frame).take(hashes & 0xFFFF)
+        self, frame: int | I64, _milliseconds: I64, hashes: I64
+    ) -> tuple[NDArray[np.int32], tuple[Values, ...]]:
+        epoch = self._market.news(_first(frame))
+        items = self._choices(frame).take(hashes & 0xFFFF)
         subjects = epoch.subjects.take(items)
         # The first items are the routine ones, in the subjects' order.
         items = np.where(epoch.begins.take(items) > frame, subjects, items)
@@ -176,7 +203,18 @@ class Feed:
         )
         return (subjects + self._first_subject).astype(np.int32), values
 
-    def _quotes(self, frame: int, instruments: NDArray[np.int32], milliseconds: I64) -> Quotes:
+    def _choices(self, frame: int | I64) -> NDArray[np.int32]:
+        return self._market.choices(self._kind, _first(frame))
+
+    def _quotes(self, frame: int | I64, instruments: NDArray[np.int32], milliseconds: I64) -> Quotes:
         market = self._market
-        rows = market.quoted(instruments)
-        return quotes(market.frame(frame), market.prices.quote_keys, frame, rows, milliseconds)
+        places = market.quoted(instruments)
+        quote_keys = market.prices.quote_keys
+        if isinstance(frame, int):
+            return quotes(market.frame(frame), quote_keys, frame, milliseconds, places)
+        state, rows = market.frames(frame, places)
+        return quotes(state, quote_keys, frame, milliseconds, places, rows)
+
+
+def _first(frame: int | I64) -> int:
+    return frame if isinstance(frame, int) else int(frame[0])

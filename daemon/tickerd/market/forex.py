@@ -10,7 +10,7 @@ import numpy as np
 
 from tickerd.market.activity import I64, Activity, profile
 from tickerd.market.bridge import FRAMES_PER_BLOCK, FRAMES_PER_YEAR, Bridge, Group
-from tickerd.market.exactmath import F64, exp, key
+from tickerd.market.exactmath import F64, exp, keys
 from tickerd.market.stories import CURRENCY_SHARE, JUMP_UNIT
 from tickerd.market.universe import FACTOR_VOL, Currency, Pair
 
@@ -27,14 +27,14 @@ class Forex:
     ) -> None:
         codes = [currency.code for currency in currencies]
         names = [f"currency {code}" for code in codes] + [f"factor {name}" for name in FACTORS]
-        keys = np.array([key("walk", seed, name) for name in names], dtype=np.uint64)
         self.annual_vol = np.array([currency.annual_vol for currency in currencies])
         self.profiles = np.array([profile(currency.session) for currency in currencies])
         # Stories bring their share of the variance, to those whose prices they move.
         free = np.array([0.0 if currency.peg else CURRENCY_SHARE for currency in currencies])
         vols = np.concatenate([self.annual_vol * np.sqrt(1.0 - free), np.full(len(FACTORS), FACTOR_VOL)])
         profiles = np.concatenate([self.profiles, [profile(day) for day in FACTORS.values()]])
-        self.bridge = Bridge(Group.of(seed, "forex"), activity, keys, vols, profiles, np.zeros(len(names)))
+        walks = keys(names, "walk", seed)
+        self.bridge = Bridge(Group.of(seed, "forex"), activity, walks, vols, profiles, np.zeros(len(names)))
         self._loadings = [np.array([getattr(each, name) for each in currencies]) for name in FACTORS]
         self._anchor = np.array([codes.index(each.peg) if each.peg else -1 for each in currencies])
         self._band = np.array([each.peg_band for each in currencies])

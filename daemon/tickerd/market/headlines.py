@@ -6,6 +6,7 @@ one of the neutral templates (low = high = 0), which claim nothing about a compa
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tickerd.market.catalogue import Headline, Phrase
 
@@ -23,45 +24,53 @@ class Grammar:
     """Writes headlines. `fault` says what is wrong with a template or a phrase before one is made."""
 
     def __init__(self, headlines: Sequence[Headline], phrases: Sequence[Phrase]) -> None:
-        self._phrases: dict[str, list[str]] = {}
+        of_slots: dict[str, list[str]] = {
+            "number": [str(2 + i) for i in range(38)],
+            "fraction": [f"{2 + i % 12}.{i // 12}" for i in range(120)],
+        }
         for phrase in phrases:
-            self._phrases.setdefault(phrase.slot, []).append(phrase.text)
+            of_slots.setdefault(phrase.slot, []).append(phrase.text)
         macro = [headline for headline in headlines if headline.category == MACRO]
         company = [headline for headline in headlines if headline.category != MACRO]
+        templates = {headline: _template(headline, of_slots) for headline in headlines}
         self._fitting = [
-            [_fitting(group, (n - HUNDREDTHS // 2) / 100) for n in range(HUNDREDTHS)]
+            [
+                [templates[each] for each in _fitting(group, (n - HUNDREDTHS // 2) / 100)]
+                for n in range(HUNDREDTHS)
+            ]
             for group in (company, macro)
         ]
 
     def headline(self, macro: bool, sentiment: float, name: str, choice: int) -> tuple[str, str]:
         """Text and category for a sentiment from -1 to 1; the 64 bits of `choice` settle which one."""
         fitting = self._fitting[macro][round(sentiment * 100) + HUNDREDTHS // 2]
-        category, parts = fitting[choice % len(fitting)]
-        text = []
-        for n, part in enumerate(parts):
-            if n % 2 == 0:
-                text.append(part)
-            elif part == "name":
-                text.append(name)
+        category, text, slots = fitting[choice % len(fitting)]
+        filled = []
+        for phrases in slots:
+            if phrases is None:
+                filled.append(name)
             else:
                 # The upper bits of each state are as good as random.
                 choice = (choice * _MULTIPLIER + 1) & _MASK
-                text.append(self._filled(part, choice >> 32))
-        return _capitalised("".join(text)), category
-
-    def _filled(self, slot: str, choice: int) -> str:
-        if slot == "number":
-            return str(2 + choice % 38)
-        if slot == "fraction":
-            return f"{2 + choice % 12}.{choice // 12 % 10}"
-        phrases = self._phrases[slot]
-        return phrases[choice % len(phrases)]
+                filled.append(phrases[(choice >> 32) % len(phrases)])
+        return _capitalised(text % tuple(filled)), category
 
 
-Template = tuple[str, list[str]]  # category; literal, slot, literal, slot, ..., literal
+class Template(NamedTuple):
+    """A headline whose slots are found once, and not each time that it is filled."""
+
+    category: str
+    text: str  # with %s for each slot
+    slots: list[list[str] | None]  # what may stand there; None for the name
 
 
-def _fitting(headlines: Sequence[Headline], sentiment: float) -> list[Template]:
+def _template(headline: Headline, of_slots: dict[str, list[str]]) -> Template:
+    literals = _SLOT.split(headline.text.replace("%", "%%"))
+    slots = [None if slot == "name" else of_slots[slot] for slot in literals[1::2]]
+    return Template(headline.category, "%s".join(literals[::2]), slots)
+
+
+def _fitting(headlines: Sequence[Headline], sentiment: float) -> list[Headline]:
     """The templates for a sentiment; where none has it in its range, the nearest."""
 
     def distance(headline: Headline) -> float:
@@ -72,11 +81,7 @@ def _fitting(headlines: Sequence[Headline], sentiment: float) -> list[Template]:
     if sentiment == 0:
         headlines = [headline for headline in headlines if headline.low == headline.high == 0]
     nearest = min(map(distance, headlines), default=0.0)
-    return [
-        (headline.category, _SLOT.split(headline.text))
-        for headline in headlines
-        if distance(headline) == nearest
-    ]
+    return [headline for headline in headlines if distance(headline) == nearest]
 
 
 def _capitalised(text: str) -> str:

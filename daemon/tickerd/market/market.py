@@ -3,35 +3,29 @@
 What it keeps and computes ahead only saves work: the same arguments give the same bytes in any process.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cached_property, lru_cache
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.batch import Batch
+from tickerd.market.activity import I64
+from tickerd.market.blocks import BLOCKS_KEPT, Blocks, keep
 from tickerd.market.bridge import FRAMES_PER_BLOCK
 from tickerd.market.choice import HOTTEST_MAX, choices, turnover
 from tickerd.market.exactmath import F64
-from tickerd.market.feed import NEWS, STOCK, Columns, Feed, Quotes, quotes
+from tickerd.market.feed import NEWS, STOCK, Feed, Places, Quotes, quotes
+from tickerd.market.merging import merged
 from tickerd.market.news import FRAMES_PER_EPOCH, Epoch, Newsroom
 from tickerd.market.prices import TICK, TICK_BITS, Block, FrameState, Prices
 from tickerd.market.stories import Stories
 from tickerd.market.universe import CHOICES, Universe
 from tickerd.records import FEEDS, Record
-from tickerd.schedule import Part, end_ms, first_ms
+from tickerd.schedule import Part, first_ms
 
-BLOCKS_KEPT = 6  # of 4 seconds: the one that is live, the next, and some for sources that catch up
-AHEAD_MAX = 3  # blocks that are being made ahead at once: one for each place in time that is at work
-READY_FRAMES = 56  # of a block's 64, after which the next one is ready
-PREFETCH_FRAMES = 1024  # at once: what fits into the processor's cache
+FRAMES_AT_ONCE = 1024  # of one instrument alone: what fits into the processor's cache
 INSTRUMENTS_KEPT = 32  # that were asked for alone
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_MILLISECONDS, _NO_INSTRUMENTS = np.zeros(0, np.uint8), np.zeros(0, np.int32)
-_FRACTIONS = [f".{millisecond:03d}Z" for millisecond in range(1000)]
 
 
 class Hours(Protocol):
@@ -76,11 +70,10 @@ class Market:
         """[quoted] 10 to the power of each instrument's decimals."""
         self._shares = universe.chances[:NEWS] / CHOICES
         self.feeds = [Feed(self, kind) for kind in range(len(FEEDS))]
-        self._blocks: dict[int, Block] = {}
+        self._blocks = Blocks(self.prices)
         self._choices: dict[tuple[int, int], NDArray[np.int32]] = {}
-        self._ahead: dict[int, tuple[Iterator[Block | None], int]] = {}
-        self._prefetched: dict[int, FrameState] = {}
-        self._last = (-1, FrameState(*[np.zeros(0, dtype=np.int64)] * 4))
+        nothing = FrameState(*[np.zeros(0, dtype=np.int64)] * 4)
+        self._last, self._last_block = (-1, nothing), (-1, nothing)
         self._kinds_used: set[int] = set()
         self._prices_of = lru_cache(INSTRUMENTS_KEPT)(self._make_prices_of)
 
@@ -91,9 +84,33 @@ class Market:
             self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
             for kind in kinds
         ]
-        batch = _merged(self.feeds, kinds, columns, source, part)
+        begin_ms = first_ms(part.frame)
+        batch = Batch(
+            part.frame,
+            part.first_seq,
+            *merged(self.feeds, kinds, columns, source, begin_ms, part.first_seq),
+        )
         self._work_ahead(part.frame)
         return batch
+
+    def spans(self, frames: I64, news: bool) -> I64:
+        """Which of ascending `frames` are near enough for `records_of`, with news or without: i64[frames].
+
+        Those with the same number are.
+        """
+        if self._alone_row is None or news:
+            return frames // FRAMES_PER_BLOCK
+        return np.arange(len(frames)) // FRAMES_AT_ONCE
+
+    def records_of(self, source: str, frames: I64, counts: I64, first_seq: int) -> list[Record]:
+        """All records of ascending `frames`, which `spans` says to be near; `counts` i64[frames, feeds].
+
+        The same as of their parts one by one, and much cheaper where frames have few.
+        """
+        kinds = [kind for kind in range(len(FEEDS)) if counts[:, kind].any()]
+        columns = [self.feeds[kind].columns_of(source, frames, counts[:, kind]) for kind in kinds]
+        begin_ms = first_ms(int(frames[0]))
+        return merged(self.feeds, kinds, columns, source, begin_ms, first_seq).records
 
     def at(self, instrument: str, ms: int) -> Quote:
         """The quote of a pair or stock in a millisecond since 1970; ValueError for any other name.
@@ -104,19 +121,14 @@ class Market:
         if row >= self._quoted:
             raise ValueError(f"{instrument} is a currency: only pairs and stocks have prices")
         frame = _frame_of(ms)
-        block = self._blocks.get(frame // FRAMES_PER_BLOCK)
+        block = self._blocks.kept(frame // FRAMES_PER_BLOCK)
         if block is not None and self._alone_row is None:
             prices, place, state = self.prices, row, block.frame(frame)
         else:
             prices, place = self._prices_of(row), 0
-            state = prices.frames(np.array([frame]))[0]
-        quoted = quotes(
-            state,
-            prices.quote_keys,
-            frame,
-            np.array([place], dtype=np.int32),
-            np.array([ms - first_ms(frame)]),
-        )
+            state = prices.frames(np.array([frame]))
+        milliseconds = np.array([ms - first_ms(frame)])
+        quoted = quotes(state, prices.quote_keys, frame, milliseconds, np.array([place], dtype=np.int32))
         columns = self._in_units(quoted, np.array([row]))
         return Quote(float(columns.price[0]), float(columns.bid[0]), float(columns.ask[0]))
 
@@ -125,26 +137,26 @@ class Market:
         frame = _frame_of(ms)
         rows = np.arange(self._quoted, dtype=np.int32)
         milliseconds = np.full(self._quoted, ms - first_ms(frame))
-        return self._in_units(
-            quotes(self.frame(frame), self.prices.quote_keys, frame, rows, milliseconds), rows
-        )
-
-    def prefetch(self, frames: Sequence[int]) -> None:
-        """Compute ascending `frames` at once, which saves much when they are far apart (with `only`)."""
-        if self._alone_row is not None and frames:
-            self._prefetched = {}
-            for start in range(0, len(frames), PREFETCH_FRAMES):
-                some = frames[start : start + PREFETCH_FRAMES]
-                self._prefetched.update(zip(some, self.prices.frames(np.array(some)), strict=True))
+        quoted = quotes(self.frame(frame), self.prices.quote_keys, frame, milliseconds, rows)
+        return self._in_units(quoted, rows)
 
     # What the feeds ask for.
 
     def frame(self, frame: int) -> FrameState:
         """The prices of a frame."""
         if self._last[0] != frame:
-            state = self._prefetched.get(frame)
-            self._last = (frame, state or self.block(frame // FRAMES_PER_BLOCK).frame(frame))
+            self._last = (frame, self._blocks.block(frame // FRAMES_PER_BLOCK).frame(frame))
         return self._last[1]
+
+    def frames(self, frames: I64, places: Places) -> tuple[FrameState, Places]:
+        """The prices of near frames (see `spans`), and where in them those of `places` are, a frame each."""
+        if self._alone_row is not None:
+            apart = np.diff(frames, prepend=frames[:1] - 1) != 0
+            return self.prices.frames(frames[apart]), np.cumsum(apart) - 1
+        number = int(frames[0]) // FRAMES_PER_BLOCK
+        if self._last_block[0] != number:
+            self._last_block = (number, self.block(number).whole())
+        return self._last_block[1], (frames - number * FRAMES_PER_BLOCK) * self._quoted + places
 
     def news(self, frame: int) -> Epoch:
         """What can be told in a frame."""
@@ -158,7 +170,8 @@ class Market:
         made = self._choices.get((kind, number))
         if made is None:
             self._kinds_used.add(kind)
-            made = _kept(self._choices, (kind, number), self._choose(kind, number), 3 * BLOCKS_KEPT)
+            self._choices.pop((kind, number - 2), None)
+            made = keep(self._choices, (kind, number), self._choose(kind, number), len(FEEDS) * BLOCKS_KEPT)
         return made
 
     def quoted(self, instruments: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -167,11 +180,7 @@ class Market:
 
     def block(self, number: int) -> Block:
         """A block of `prices`, made at once when it is not there."""
-        block = self._blocks.get(number)
-        if block is None:
-            steps, _ = self._ahead.pop(number, (self.prices.steps(number), 0))
-            block = _kept(self._blocks, number, _finished(steps), BLOCKS_KEPT)
-        return block
+        return self._blocks.block(number)
 
     def _choose(self, kind: int, number: int) -> NDArray[np.int32]:
         if kind != NEWS and self._alone_row is not None:
@@ -206,28 +215,13 @@ class Market:
         return Newsroom(self.seed, universe, stories)
 
     def _work_ahead(self, frame: int) -> None:
-        """Make a piece of the next block, so that no call has to make the whole of it."""
-        number, row = divmod(frame, FRAMES_PER_BLOCK)
-        number += 1
-        if number - 1 not in self._blocks:
-            return
-        if number not in self._blocks:
-            steps, done = self._ahead.get(number) or (self.prices.steps(number), 0)
-            wanted = min(self.prices.step_count, (row + 1) * self.prices.step_count // READY_FRAMES)
-            block = None
-            while done < wanted and block is None:
-                block, done = next(steps), done + 1
-            if block is None:
-                _kept(self._ahead, number, (steps, done), AHEAD_MAX)
-            else:
-                self._ahead.pop(number, None)
-                _kept(self._blocks, number, block, BLOCKS_KEPT)
-            return
-        # What the feeds choose from follows, a feed a call.
-        for kind in sorted(self._kinds_used):
-            if (kind, number) not in self._choices:
-                self.choices(kind, number * FRAMES_PER_BLOCK)
-                return
+        """Make a piece of what the next block needs, so that no call has to make the whole of it."""
+        if self._blocks.work_ahead(frame):
+            number = frame // FRAMES_PER_BLOCK + 1
+            for kind in sorted(self._kinds_used):
+                if (kind, number) not in self._choices:
+                    self.choices(kind, number * FRAMES_PER_BLOCK)
+                    return
 
     def _make_prices_of(self, row: int) -> Prices:
         return Prices(self.seed, self.universe, [row])
@@ -242,65 +236,5 @@ class Market:
         )
 
 
-def _merged(
-    feeds: Sequence[Feed], kinds: Sequence[int], columns: Sequence[Columns], source: str, part: Part
-) -> Batch:
-    """Columns of feeds `kinds` as one batch."""
-    seqs = np.arange(part.first_seq, part.first_seq + part.records)
-    if len(kinds) == 1:
-        (of_feed,) = columns
-        records = feeds[kinds[0]].records(of_feed, source, timestamps(part.frame, of_feed.milliseconds), seqs)
-        marks = np.full(len(records), kinds[0], dtype=np.uint8)
-        return Batch(part.frame, part.first_seq, records, of_feed.instruments, marks)
-    milliseconds = np.concatenate([_NO_MILLISECONDS, *[each.milliseconds for each in columns]])
-    order = np.argsort(milliseconds, kind="stable")
-    seqs[order] = seqs.copy()
-    times = timestamps(part.frame, milliseconds)
-    unordered: list[Record] = []
-    for kind, each in zip(kinds, columns, strict=True):
-        rows = slice(len(unordered), len(unordered) + len(each.instruments))
-        unordered += feeds[kind].records(each, source, times[rows], seqs[rows])
-    marks = np.repeat(np.array(kinds, dtype=np.uint8), [len(each.instruments) for each in columns])
-    instruments = np.concatenate([_NO_INSTRUMENTS, *[each.instruments for each in columns]])
-    return Batch(
-        frame=part.frame,
-        first_seq=part.first_seq,
-        records=list(map(unordered.__getitem__, order.tolist())),
-        instruments=instruments[order],
-        feeds=marks[order],
-    )
-
-
-def timestamps(frame: int, milliseconds: NDArray[np.uint8]) -> list[str]:
-    """RFC 3339 strings in UTC of a frame's milliseconds; ValueError or OverflowError beyond year 9999."""
-    begin = first_ms(frame)
-    second, millisecond = divmod(begin, 1000)  # frames do not cross seconds
-    prefix = (_EPOCH + timedelta(seconds=second)).isoformat()[:19]
-    if len(milliseconds) < end_ms(frame) - begin:
-        return [prefix + _FRACTIONS[millisecond + each] for each in milliseconds.tolist()]
-    fractions = _FRACTIONS[millisecond : millisecond + end_ms(frame) - begin]
-    texts = np.array([prefix + fraction for fraction in fractions], dtype=object)
-    times: list[str] = texts.take(milliseconds).tolist()
-    return times
-
-
 def _frame_of(ms: int) -> int:
     return ms * 16 // 1000
-
-
-def _finished(steps: Iterator[Block | None]) -> Block:
-    made = [block for block in steps if block is not None]
-    return made[0]
-
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-def _kept(kept: dict[Key, Value], at: Key, value: Value, most: int) -> Value:
-    """`value`, kept at `at` while there are not `most` newer ones."""
-    kept.pop(at, None)
-    while len(kept) >= most:
-        del kept[next(iter(kept))]
-    kept[at] = value
-    return value

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tickerd.market.activity import FRAMES_PER_DAY, FRAMES_PER_MINUTE, I64
 from tickerd.market.choice import HOTTEST_MAX, choices
-from tickerd.market.exactmath import F64, GOLDEN, U64, key, mix64
+from tickerd.market.exactmath import F64, GOLDEN, U64, keys, mix64
 from tickerd.market.stories import Stories
 from tickerd.market.universe import CHOICES, Universe
 
@@ -36,8 +36,8 @@ class Epoch(NamedTuple):
     begins: I64  # first frame in which it may be told
     news_item: Objects
     category: Objects
-    sentiment: Objects  # float from -1 to 1, two decimals
-    story_id: Objects  # int below 2**52, so that every JSON reader keeps it whole
+    sentiment: F64  # from -1 to 1, two decimals
+    story_id: I64  # below 2**52, so that every JSON reader keeps it whole
 
 
 class Newsroom:
@@ -49,12 +49,12 @@ class Newsroom:
         self._universe, self._stories = universe, stories
         self._stocks = len(universe.stocks)
         self._names = [name for _, name in subjects]
-        self._keys = np.array([key("routine", seed, symbol) for symbol, _ in subjects], dtype=np.uint64)
+        self._keys = keys([symbol for symbol, _ in subjects], "routine", seed)
         self._shift = (self._keys >> np.uint64(40)).view(np.int64) % 120 * FRAMES_PER_EPOCH
         self._share = universe.chances[2, len(universe.pairs) :] / CHOICES
         self._share_max = float(self._share.max()) * HOTTEST_MAX
         self.epoch = lru_cache(maxsize=4)(self._epoch)
-        self._headline = lru_cache(maxsize=1 << 15)(self._write)
+        self._headline = lru_cache(maxsize=1 << 14)(self._write)
 
     def choices(self, first: int, end: int, is_open: NDArray[np.bool_] | None) -> NDArray[np.int32]:
         """The items of rows in the frames from `first` to before `end`: i32[CHOICES] in the epoch's items.
@@ -109,8 +109,8 @@ class Newsroom:
             begins=begins,
             news_item=_objects(texts),
             category=_objects([category for _, category in told]),
-            sentiment=_objects(sentiments.tolist()),
-            story_id=_objects((hashes >> np.uint64(12)).tolist()),
+            sentiment=sentiments,
+            story_id=(hashes >> np.uint64(12)).view(np.int64),
         )
 
     def _write(self, subject: int, sentiment: float, story: int) -> tuple[str, str]:
@@ -122,7 +122,7 @@ def _scaled(weights: F64, total: float) -> F64:
     return weights * (total / sum_) if sum_ > 0 else weights
 
 
-def _objects(column: list[str] | list[float] | list[int]) -> Objects:
+def _objects(column: list[str]) -> Objects:
     objects = np.empty(len(column), dtype=object)
     objects[:] = column
     return objects

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tickerd.market.activity import FRAMES_PER_DAY, I64, activity
 from tickerd.market.bridge import BLOCK_LEVEL, FRAMES_PER_BLOCK
 from tickerd.market.equity import STOCKS_PER_CHUNK, Commons, Equities
-from tickerd.market.exactmath import F64, draws_at, key
+from tickerd.market.exactmath import F64, draws_at, keys
 from tickerd.market.forex import Forex
 from tickerd.market.stories import Stories
 from tickerd.market.universe import Universe
@@ -35,7 +35,7 @@ _SERIES_STRENGTH, _DIRECTION_STRENGTH = 20, 26
 
 @dataclass(frozen=True, slots=True)
 class FrameState:
-    """One frame; all i64[quoted]: pairs first, then stocks."""
+    """One frame, all i64[quoted]: pairs first, then stocks. Or several of them: i64[frames, quoted]."""
 
     mids: I64  # at the frame's begin, in 2**-20 ticks
     changes: I64  # of the mid over the frame
@@ -64,6 +64,12 @@ class Block:
             self.mids[row], changes, self.halves, series + np.sign(changes) * _DIRECTION_STRENGTH
         )
 
+    def whole(self) -> FrameState:
+        """All frames of the block."""
+        changes = self.mids[1:] - self.mids[:-1]
+        buys = np.repeat(self.series, FRAMES_PER_SECOND, axis=0) + np.sign(changes) * _DIRECTION_STRENGTH
+        return FrameState(self.mids[:-1], changes, np.tile(self.halves, (FRAMES_PER_BLOCK, 1)), buys)
+
 
 class Prices:
     """The prices of `only` (rows of Universe.instruments) or of all pairs and stocks."""
@@ -85,7 +91,7 @@ class Prices:
             Equities(seed, self._activity, chunk, self._commons) for chunk in chunks if self._commons
         ]
         self._pairs, self._stocks = len(pairs), len(stocks)
-        self.step_count = len(chunks) + 2
+        self.step_count = 5 + 2 * len(chunks)
         """How many pieces `steps` has."""
 
         self.stories = Stories(seed, stocks, currencies)
@@ -96,8 +102,8 @@ class Prices:
         self._half = np.array(spreads) * (TICK / 2)
         # However low a price may fall, its bid stays on the grid and above 0.
         self._lowest = np.rint(self._half * (2.0 * SPREAD_FACTOR_MAX)).astype(np.int64) + 4 * TICK
-        self._side_keys = np.array([key("side", seed, name) for name in self.symbols], dtype=np.uint64)
-        self.quote_keys = np.array([key("quote", seed, name) for name in self.symbols], dtype=np.uint64)
+        self._side_keys = keys(self.symbols, "side", seed)
+        self.quote_keys = keys(self.symbols, "quote", seed)
 
     def steps(self, number: int) -> Iterator[Block | None]:
         """Makes block `number` in pieces of some milliseconds; the last one is the block, the others None."""
@@ -108,18 +114,24 @@ class Prices:
         moves = self.stories.impact(boundaries)
         yield None
         if self._forex is not None:
+            self._forex.bridge.prepare(number)
+            yield None
             walks, variance = self._forex.bridge.block(number)
             pairs = slice(0, self._pairs)
             mids[:, pairs] = self._ticks(self._forex.mids(walks, moves[:, self._stocks :]), pairs)
             variances[pairs] = self._forex.variances(variance)
+        yield None
         commons = self._commons.bridge.block(number)[0] if self._commons is not None else None
         for chunk, of in self._chunk_slices():
+            yield None
+            chunk.bridge.prepare(number)
+            yield None
             walks, variance = chunk.bridge.block(number)
             assert commons is not None
             quoted = slice(self._pairs + of.start, self._pairs + of.stop)
             mids[:, quoted] = self._ticks(chunk.mids(walks, commons, moves[:, of]), quoted)
             variances[quoted] = chunk.variances(variance)
-            yield None
+        yield None
         busy = self._busy(self._activity.relative(np.array(first)))
         seconds = np.arange(number * _SECONDS_PER_BLOCK, (number + 1) * _SECONDS_PER_BLOCK)
         bursts = self.stories.bursts(first)
@@ -133,8 +145,8 @@ class Prices:
             bursts=bursts,
         )
 
-    def frames(self, frames: I64) -> list[FrameState]:
-        """The states of M ascending frames, however far apart: the same bits as in their blocks."""
+    def frames(self, frames: I64) -> FrameState:
+        """M ascending frames, however far apart: the same bits as in their blocks."""
         both = self._moves(np.stack([frames, frames + 1], axis=1).ravel())
         moves = np.concatenate([both[::2], both[1::2]])
         mids = np.empty((2 * len(frames), self._pairs + self._stocks), dtype=np.int64)
@@ -159,7 +171,7 @@ class Prices:
         halves = self._halves(variances, self._busy(relative))
         changes = mids[count:] - mids[:count]
         buys = self._series(frames // FRAMES_PER_SECOND) + np.sign(changes) * _DIRECTION_STRENGTH
-        return [FrameState(*rows) for rows in zip(mids[:count], changes, halves, buys, strict=True)]
+        return FrameState(mids[:count], changes, halves, buys)
 
     def history(self, level: int, first: int, count: int) -> tuple[I64, F64]:
         """Mids at `count` + 1 frames, 2**level (7 to 30) apart, the first at or not far before frame `first`.

@@ -7,7 +7,7 @@ price is whole numbers, so that any order of addition gives the same bits.
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from tickerd.market.activity import (
     profile,
     region,
 )
-from tickerd.market.exactmath import F64, GOLDEN, U64, key, lognormal_table, mix64
+from tickerd.market.exactmath import F64, GOLDEN, U64, keys, lognormal_table, mix64
 from tickerd.market.universe import Currency, Stock
 
 JUMP_BITS = 44
@@ -31,7 +31,8 @@ DAYS_PER_YEAR = 365.25
 STOCK_SHARE, CURRENCY_SHARE = 0.10, 0.025
 """What stories add to a stock's or currency's own variance; its bridge has the rest."""
 
-DAYS_KEPT = 48  # more than prices of one time look back on
+DAYS_KEPT = 6  # two for each place in time that is at work
+_SLOPES_KEPT = 40  # days: more than prices of one time look back on
 SLOTS_PER_DAY = 2  # stories about a subject that a day may have
 _CHANCE, _WEEKEND_CHANCE = 26_000, 5_000  # of 65,536, in each slot
 _TIMES_BITS, _SIZES_BITS = 10, 10
@@ -100,7 +101,7 @@ class Stories:
 
     def __init__(self, seed: int, stocks: Sequence[Stock], currencies: Sequence[Currency]) -> None:
         symbols = [stock.symbol for stock in stocks] + [currency.code for currency in currencies]
-        self._keys = np.array([key("story", seed, symbol) for symbol in symbols], dtype=np.uint64)
+        self._keys = keys(symbols, "story", seed)
         days = [region(stock.exchange) for stock in stocks] + [each.session for each in currencies]
         self._profiles = np.array([profile(day) for day in days], dtype=np.int64)
         # Of real companies nothing good or bad is told, and so nothing moves.
@@ -110,13 +111,13 @@ class Stories:
         self._jump = np.array(vols) * (_SCALE / math.sqrt(DAYS_PER_YEAR) / JUMP_UNIT)
         self._times = _break_times()
         self._days: dict[int, Day] = {}
+        self._slopes: dict[int, I64] = {}
         self._fading: dict[int, tuple[I64, I64]] = {}
 
     def day(self, number: int) -> Day:
         """The stories of day `number` since 1970."""
         if number not in self._days:
-            while len(self._days) >= DAYS_KEPT:
-                del self._days[next(iter(self._days))]
+            _make_room(self._days, DAYS_KEPT)
             self._days[number] = self._make(number)
         return self._days[number]
 
@@ -195,10 +196,26 @@ class Stories:
                 begun, ended = list(range(number - _FADE_DAYS, number)), []
             for sign, days in ((1, begun), (-1, ended)):
                 for day in days:
-                    for slopes in self.day(day).slopes:
-                        level = level + slopes * (sign * (day + 1 + _FADE_DAYS) * FRAMES_PER_DAY)
-                        slope = slope + slopes * sign
-            while len(self._fading) > 2:
-                del self._fading[next(iter(self._fading))]
+                    slopes = self._slopes_of(day)
+                    level = level + slopes * (sign * (day + 1 + _FADE_DAYS) * FRAMES_PER_DAY)
+                    slope = slope + slopes * sign
+            _make_room(self._fading, 3)
             self._fading[number] = level, slope
         return self._fading[number]
+
+    def _slopes_of(self, number: int) -> I64:
+        """The slopes of all of a day's stories about each subject, added up: i64[S]."""
+        if number not in self._slopes:
+            _make_room(self._slopes, _SLOPES_KEPT)
+            day = self._days.get(number) or self._make(number)
+            total = day.slopes[0]
+            for slopes in day.slopes[1:]:
+                total = total + slopes
+            self._slopes[number] = total
+        return self._slopes[number]
+
+
+def _make_room(kept: dict[int, Any], most: int) -> None:
+    """Forget the oldest until there is room for one more."""
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
