@@ -29,8 +29,8 @@ class Pipeline:
         async for part in self.source.parts():  # which frame is due, with which counts and first seq
             if part.records:
                 self.making(part.frame)
-                batch = self.market.records(self.source.name, part)  # columns -> Structs
-                data = self.encode(batch.records)  # -> bytes
+                batch = self.market.records(self.source.name, part)  # columns
+                data = self.encode(batch)  # -> bytes, by way of Structs
                 self.making(NO_FRAME)
                 await self.delivery.submit(batch, data)  # the only place that waits: backpressure
             await asyncio.sleep(0)  # calls go out now, not after the next part

@@ -69,6 +69,7 @@ class Market:
         self.ticks_per_unit = np.array([float(10**places) for places in decimals])
         """[quoted] 10 to the power of each instrument's decimals."""
         self._shares = universe.chances[:NEWS] / CHOICES
+        self._symbols = np.array(universe.instruments, dtype=object)
         self.feeds = [Feed(self, kind) for kind in range(len(FEEDS))]
         self._blocks = Blocks(self.prices)
         self._choices: dict[tuple[int, int], NDArray[np.int32]] = {}
@@ -84,11 +85,8 @@ class Market:
             self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
             for kind in kinds
         ]
-        begin_ms = first_ms(part.frame)
-        batch = Batch(
-            part.frame,
-            part.first_seq,
-            *merged(self.feeds, kinds, columns, source, begin_ms, part.first_seq),
+        batch = merged(
+            columns, self._symbols, source, part.frame, first_ms(part.frame), part.first_seq
         )
         self._work_ahead(part.frame)
         return batch
@@ -109,8 +107,8 @@ class Market:
         """
         kinds = [kind for kind in range(len(FEEDS)) if counts[:, kind].any()]
         columns = [self.feeds[kind].columns_of(source, frames, counts[:, kind]) for kind in kinds]
-        begin_ms = first_ms(int(frames[0]))
-        return merged(self.feeds, kinds, columns, source, begin_ms, first_seq).records
+        first = int(frames[0])
+        return merged(columns, self._symbols, source, first, first_ms(first), first_seq).records
 
     def at(self, instrument: str, ms: int) -> Quote:
         """The quote of a pair or stock in a millisecond since 1970; ValueError for any other name.
