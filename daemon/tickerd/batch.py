@@ -37,7 +37,18 @@ class Columns(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """The records of one part of a frame (or of several frames), in the order of their seq."""
+    """The records of one part of a frame, in the order of their seq. All columns are [records] long."""
+
+    frame: int
+    first_seq: int
+    records: list[Record]
+    instruments: NDArray[np.int32]  # row in the universe's instruments, which are the partition keys
+    feeds: NDArray[np.uint8]  # number of the feed, as in records.FEEDS
+
+
+@dataclass(slots=True)
+class Interleaved:
+    """The same before records are made of it (or of several frames): columns, and how they interleave."""
 
     source: str
     frame: int
@@ -46,15 +57,15 @@ class Batch:
     symbols: NDArray[np.object_]  # [instruments] their names
     columns: list[Columns]  # of the feeds that have rows, by number
     order: I64  # [records] rows in the order of seq, counted through all columns
-    instruments: NDArray[np.int32]  # [records] row in the universe's instruments: the partition keys
-    feeds: NDArray[np.uint8]  # [records] number of the feed
+    instruments: NDArray[np.int32]  # [records]
+    feeds: NDArray[np.uint8]  # [records]
 
     def __len__(self) -> int:
         return len(self.order)
 
     @property
     def records(self) -> list[Record]:
-        """The records."""
+        """The records as Structs."""
         seqs = np.empty(len(self), dtype=np.int64)
         seqs[self.order] = np.arange(self.first_seq, self.first_seq + len(self))
         unordered: list[Record] = []

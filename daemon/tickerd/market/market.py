@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tickerd.batch import Batch
+from tickerd.batch import Batch, Interleaved
 from tickerd.market.activity import I64
 from tickerd.market.blocks import BLOCKS_KEPT, Blocks, keep
 from tickerd.market.bridge import FRAMES_PER_BLOCK
@@ -80,16 +80,19 @@ class Market:
 
     def records(self, source: str, part: Part) -> Batch:
         """The records of a part, by millisecond, then feed, then row; their seqs count on from its first."""
+        rows = self.columns(source, part)
+        return Batch(rows.frame, rows.first_seq, rows.records, rows.instruments, rows.feeds)
+
+    def columns(self, source: str, part: Part) -> Interleaved:
+        """The same before Structs are made of it."""
         kinds = [kind for kind, (start, stop) in enumerate(part.rows) if start < stop]
         columns = [
             self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
             for kind in kinds
         ]
-        batch = merged(
-            columns, self._symbols, source, part.frame, first_ms(part.frame), part.first_seq
-        )
+        rows = merged(columns, self._symbols, source, part.frame, first_ms(part.frame), part.first_seq)
         self._work_ahead(part.frame)
-        return batch
+        return rows
 
     def spans(self, frames: I64, news: bool) -> I64:
         """Which of ascending `frames` are near enough for `records_of`, with news or without: i64[frames].

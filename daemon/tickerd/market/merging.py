@@ -1,4 +1,4 @@
-"""Columns of several feeds as one batch, in the order of their time.
+"""Columns of several feeds interleaved, in the order of their time.
 
 Order within a millisecond: feeds by their number, then rows. It knows nothing of where columns come from.
 """
@@ -6,7 +6,7 @@ Order within a millisecond: feeds by their number, then rows. It knows nothing o
 import numpy as np
 from numpy.typing import NDArray
 
-from tickerd.batch import Batch, Columns
+from tickerd.batch import Columns, Interleaved
 
 _NO_MILLISECONDS, _NO_INSTRUMENTS = np.zeros(0, np.uint8), np.zeros(0, np.int32)
 
@@ -18,7 +18,7 @@ def merged(
     frame: int,
     begin_ms: int,
     first_seq: int,
-) -> Batch:
+) -> Interleaved:
     """Columns of feeds whose milliseconds count from `begin_ms`; seqs count on from `first_seq`."""
     if len(columns) == 1:
         (of_feed,) = columns
@@ -31,4 +31,4 @@ def merged(
         numbers = np.array([each.feed for each in columns], dtype=np.uint8)
         feeds = np.repeat(numbers, [len(each.instruments) for each in columns])[order]
         instruments = np.concatenate([_NO_INSTRUMENTS, *[each.instruments for each in columns]])[order]
-    return Batch(source, frame, begin_ms, first_seq, symbols, columns, order, instruments, feeds)
+    return Interleaved(source, frame, begin_ms, first_seq, symbols, columns, order, instruments, feeds)
