@@ -8,7 +8,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ TICKERD = [sys.executable, "-P", "-m", "tickerd"]
 
 
 @contextmanager
-def on_core(core: int, command: list[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
-    """A process bound to one core (the last one there is, if there are fewer)."""
-    cores = sorted(os.sched_getaffinity(0))
-    pinned = ["taskset", "-c", str(cores[min(core, len(cores) - 1)]), *command]
+def on_cores(cores: Iterable[int], command: list[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A process bound to some of the cores there are (the last one, where there are fewer)."""
+    ours = sorted(os.sched_getaffinity(0))
+    pinned = ["taskset", "-c", ",".join({str(ours[min(core, len(ours) - 1)]) for core in cores}), *command]
     process = subprocess.Popen(pinned, text=True, **options)
     try:
         yield process
@@ -30,17 +30,17 @@ def on_core(core: int, command: list[str], **options: Any) -> Iterator["subproce
 
 
 @contextmanager
-def local(*options: str) -> Iterator[tuple[str, int]]:
-    """`tickerd local` on the second core: its address and pid."""
+def local(*options: str, core: int = 1) -> Iterator[tuple[str, int]]:
+    """`tickerd local` on the second core, or another: its address and pid."""
     command = [*TICKERD, "local", "--port", "0", *options]
-    with on_core(1, command, stdout=subprocess.PIPE) as process:
+    with on_cores([core], command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         yield "http://" + process.stdout.readline().partition("http://")[2].split()[0], process.pid
 
 
 @contextmanager
 def run(endpoint: str, **settings: object) -> Iterator[str]:
-    """`tickerd run` on the first core, with one worker: the address of its web side."""
+    """`tickerd run` on the first core, or on as many as `source.workers`: the address of its web side."""
     with tempfile.TemporaryDirectory() as state:
         port = free_port()
         ours = {
@@ -54,9 +54,18 @@ def run(endpoint: str, **settings: object) -> Iterator[str]:
         }
         command = [*TICKERD, "run"]
         for key, value in ours.items():
-            command += ["--set", f"{key}={json.dumps(value)}"]
-        with on_core(0, command):
+            command += ["--set", f"{key}={toml(value)}"]
+        with on_cores(range(int(str(ours["source.workers"]))), command):
             yield f"http://127.0.0.1:{port}"
+
+
+def toml(value: object) -> str:
+    """A setting's value as TOML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
 
 
 def free_port() -> int:

@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 import emulators
 from tickerd.kinesis.client import KinesisClient, Reply, StreamError, StreamInfo
 from tickerd.kinesis.settle import Fate, settle
+from tickerd.observe.counters import error_label
 from tickerd.settings import Kinesis
 
 
@@ -79,7 +80,7 @@ async def access_key(of: Kinesis) -> str:
 def test_a_stream_is_described_with_all_its_open_shards(moto: str) -> None:
     asyncio.run(make_stream(moto, "described", 7))
     info = asyncio.run(described(settings(moto, stream="described")))
-    assert (info.name, len(info.shard_map)) == ("described", 7)
+    assert (info.name, len(info.shards.shard_map)) == ("described", 7)
     assert info.arn.endswith(":stream/described")
     assert info.address == b'{"StreamARN":"' + info.arn.encode() + b'"'
     assert info.entry_bytes_max == 1024 * 1024
@@ -96,7 +97,7 @@ def test_where_no_arn_is_known_the_stream_is_named() -> None:
         asyncio.run(make_stream(url, "named", 3))
         info = asyncio.run(described(settings(url, stream="named")))
     assert info.address == b'{"StreamName":"named"'
-    assert len(info.shard_map) == 3
+    assert len(info.shards.shard_map) == 3
 
 
 def test_a_signed_call_is_understood_by_others(moto: str) -> None:
@@ -112,7 +113,7 @@ def test_a_signed_call_is_understood_by_others(moto: str) -> None:
             )
             assert reply.status == 200
             assert json.loads(reply.body)["FailedRecordCount"] == 0
-            shard = info.shard_map.shards[0].shard_id
+            shard = info.shards.shard_map.shards[0].shard_id
             where = {"StreamName": "signed", "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"}
             iterator = (await client._client.get_shard_iterator(**where))["ShardIterator"]
             records: list[dict[str, Any]] = (await client._client.get_records(ShardIterator=iterator))[
@@ -274,10 +275,63 @@ def test_shards_come_in_pages_and_closed_ones_are_left_out() -> None:
             return await described(settings(url, stream="s"))
 
     info = asyncio.run(story())
-    assert [each.shard_id[-1] for each in info.shard_map.shards] == ["1", "2"]
+    assert [each.shard_id[-1] for each in info.shards.shard_map.shards] == ["1", "2"]
+    assert {shard_id[-1]: shard.hash_key_start for shard_id, shard in info.shards.by_id.items()} == {
+        "0": 0,
+        "1": 0,
+        "2": middle,
+    }
     assert info.entry_bytes_max == 2048 * 1024
-    first = {"StreamARN": arn, "ShardFilter": {"Type": "AT_LATEST"}}
-    assert asked == [first, {"NextToken": "second"}, {"NextToken": "third"}]
+    assert asked == [{"StreamARN": arn}, {"NextToken": "second"}, {"NextToken": "third"}]
+
+
+def test_the_shards_alone_are_asked_for_as_the_stream_was_named(moto: str) -> None:
+    async def story() -> None:
+        await make_stream(moto, "looked-at", 3)
+        client = KinesisClient(settings(moto, stream="looked-at"), 2)
+        try:
+            await client.open()
+            info = await client.describe()
+            shard = info.shards.shard_map.shards[0]
+            middle = str((shard.hash_key_start + shard.hash_key_end) // 2)
+            split = {"ShardToSplit": shard.shard_id, "NewStartingHashKey": middle}
+            await client._client.split_shard(StreamName="looked-at", **split)
+            shards = await client.list_shards(info)
+            assert len(shards.shard_map) == 4
+            assert shard not in shards.shard_map.shards
+            assert shards.by_id[shard.shard_id] == shard
+            await client._client.delete_stream(StreamName="looked-at")
+            with pytest.raises(StreamError) as failed:
+                await client.list_shards(info)
+            assert failed.value.cause.code == "ResourceNotFoundException"
+        finally:
+            await client.close()
+
+    asyncio.run(story())
+
+
+def test_a_proxy_that_does_not_answer_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+
+    async def story() -> tuple[StreamError, Reply]:
+        client = KinesisClient(settings(region="eu-west-1"), 2)
+        try:
+            await client.open()
+            with pytest.raises(StreamError) as failed:
+                await client.describe()
+            return failed.value, await client.put_records(b"{}")
+        finally:
+            await client.close()
+
+    error, reply = asyncio.run(story())
+    assert error.cause.code == "ProxyConnectionError"
+    assert "see HTTPS_PROXY" in error.cause.message
+    assert not error.cause.permanent
+    assert error_label(error.cause.code) == error.cause.code
+    assert reply.body.startswith(b"ProxyConnectionError: the proxy does not answer (")
+    assert settle(1, reply).fate is Fate.RETRY
 
 
 def test_opening_again_disturbs_no_call_on_its_way() -> None:

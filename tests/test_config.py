@@ -650,13 +650,12 @@ class TestRules:
         )
         assert "add up to nothing" in problem("rate.mix={forex=0, stock=0, news=5e-324}")
 
-    def test_once_a_value_is_available_its_rules_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delitem(NOT_YET, "kinesis.order")
+    def test_order_by_key_needs_aggregates_of_the_library(self) -> None:
         assert problem("kinesis.order=key").startswith(
             'kinesis.order (--set): "key" needs kinesis.aggregation = "kpl"'
         )
-        monkeypatch.delitem(NOT_YET, "kinesis.aggregation")
         assert given_sets("kinesis.order=key", "kinesis.aggregation=kpl").kinesis.order == "key"
+        assert given_sets("kinesis.aggregation=lines").kinesis.aggregation == "lines"
 
     def test_a_rule_is_not_said_to_be_broken_because_of_a_value_that_is_itself_wrong(
         self, monkeypatch: pytest.MonkeyPatch
@@ -672,9 +671,6 @@ class TestRules:
         [
             ("destination.kind=pubsub", '"kinesis"'),
             ("destination.kind=null", '"kinesis"'),
-            ("kinesis.aggregation=kpl", '"none"'),
-            ("kinesis.aggregation=lines", '"none"'),
-            ("kinesis.order=key", '"relaxed"'),
             ("kinesis.request=cbor", '"json"'),
             ("rate.mode=snapshot", '"stream"'),
             ("rate.fleet_records_per_second=5", "0"),

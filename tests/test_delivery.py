@@ -1,126 +1,34 @@
 """Delivery over a real protocol: nothing counts before its acknowledgement, and nothing is lost."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
-import msgspec
-import numpy as np
 import pytest
-from aiohttp import web
 
-from test_checkpoint import state
-from tickerd.batch import Batch
-from tickerd.checkpoint import Progress
-from tickerd.encoding import encoder
-from tickerd.kinesis import delivery as deliveries
+from delivering import (
+    INSTRUMENTS,
+    RECORDS_PER_FRAME,
+    copies,
+    eventually,
+    lab,
+    local,
+    stored,
+)
 from tickerd.kinesis import gate as gates
-from tickerd.kinesis import stream as streams
+from tickerd.kinesis import outbox as outboxes
+from tickerd.kinesis.calls import OversizeError
 from tickerd.kinesis.cause import Cause
-from tickerd.kinesis.delivery import Delivery
-from tickerd.kinesis.gate import Gate
-from tickerd.kinesis.stream import KinesisStream
-from tickerd.local import Faults, LocalEndpoint, LocalOptions
-from tickerd.observe.counters import Report
-from tickerd.records import News, Record
-from tickerd.settings import Kinesis
-
-INSTRUMENTS = ("EUR/USD", "QRVA", "ZZZZ")
-RECORDS_PER_FRAME = 20  # of the state that test_checkpoint makes
-
-
-class Lab:
-    """A stream, its gate and delivery, in this process, towards any endpoint."""
-
-    def __init__(self, endpoint: str, **settings: Any) -> None:
-        settings = {"endpoint_url": endpoint, "stream": "market-log", "region": "us-east-1"} | settings
-        self.settings = msgspec.structs.replace(Kinesis(), **settings)
-        self.report = Report()
-        self.gate = Gate(self.report, lambda: True)
-        self.progress = Progress(state(begun_below=10_000))
-        self.stream = KinesisStream(
-            self.settings, INSTRUMENTS, np.array([0.5, 0.3, 0.2]), 1, self.gate, self.report
-        )
-        self.delivery = Delivery(self.stream, self.gate, self.progress, self.report, self.settings)
-        self.seq = 0
-
-    def batch(self, records: int = RECORDS_PER_FRAME) -> Batch:
-        """One frame's records; their bytes tell their seq."""
-        frame = self.progress.next_frame
-        self.progress.begin(frame, records)
-        made: list[Record] = []
-        for _ in range(records):
-            made.append(
-                News("QRVA", "item", "guidance", 0.5, 1, "2026-11-24T16:00:00.000Z", "s-0-abcdefgh", self.seq)
-            )
-            self.seq += 1
-        rows = np.arange(records, dtype=np.int32) % len(INSTRUMENTS)
-        return Batch(frame, self.seq - records, made, rows, np.full(records, 2, np.uint8))
-
-    async def send(self, records: int) -> None:
-        """Generate and send so many records, and the call that is not full."""
-        encode = encoder("json")
-        while records > 0:
-            for call in self.stream.pack(self.batch(min(records, 5000)), encode):
-                await self.delivery.submit(call)
-            records -= 5000
-        for call in self.stream.flush():
-            await self.delivery.submit(call)
-
-    @property
-    def acked(self) -> int:
-        return sum(self.report.counts.records_acked)
-
-
-@asynccontextmanager
-async def lab(endpoint: str, **settings: Any) -> AsyncIterator[Lab]:
-    made = Lab(endpoint, **settings)
-    opening = asyncio.create_task(made.stream.open())
-    try:
-        await asyncio.wait_for(opening, 60)
-        yield made
-    finally:
-        opening.cancel()
-        await made.delivery.abandon()
-        await made.stream.close()
-
-
-@asynccontextmanager
-async def local(**options: Any) -> AsyncIterator[tuple[LocalEndpoint, str]]:
-    endpoint = LocalEndpoint(LocalOptions(port=0, **options))
-    url = await endpoint.start()
-    try:
-        yield endpoint, url
-    finally:
-        await endpoint.stop()
-
-
-def stored(endpoint: LocalEndpoint) -> int:
-    """Records that the stream holds, with those stored twice."""
-    held = endpoint.stats()["held_records"]
-    assert isinstance(held, int)
-    return held
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
+from tickerd.local import Faults
 
 
 @pytest.fixture
 def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests of many tries need not wait long between them."""
-    monkeypatch.setattr(deliveries, "RETRY_MAX_S", 0.1)
+    monkeypatch.setattr(outboxes, "RETRY_MAX_S", 0.1)
 
 
 def test_everything_arrives_and_is_counted_as_it_arrived() -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
+        async with local() as (endpoint, url), lab(url, shard_limits=False) as made:
             await made.send(12_345)
             await made.delivery.drain()
             assert made.acked == stored(endpoint) == 12_345
@@ -141,7 +49,7 @@ def test_everything_arrives_and_is_counted_as_it_arrived() -> None:
 )
 def test_faults_delay_but_lose_nothing(faults: Faults) -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
+        async with local() as (endpoint, url), lab(url, shard_limits=False) as made:
             endpoint.faults = faults
             await made.send(20_000)
             await made.delivery.drain()
@@ -158,7 +66,7 @@ def test_faults_delay_but_lose_nothing(faults: Faults) -> None:
 @pytest.mark.usefixtures("quick_retries")
 def test_only_throttled_entries_are_sent_again() -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
+        async with local() as (endpoint, url), lab(url, shard_limits=False) as made:
             endpoint.faults = Faults(throttled=0.5)
             await made.send(5000)
             await made.delivery.drain()
@@ -172,7 +80,7 @@ def test_only_throttled_entries_are_sent_again() -> None:
 
 def test_nothing_counts_before_its_acknowledgement() -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
+        async with local() as (endpoint, url), lab(url, shard_limits=False) as made:
             endpoint.faults = Faults(lost_ack=1.0)
             await made.send(1000)
             await eventually(lambda: stored(endpoint) >= 1000)
@@ -187,42 +95,63 @@ def test_nothing_counts_before_its_acknowledgement() -> None:
 
 def test_calls_in_flight_are_bounded_and_hold_generation_back() -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url):
-            async with lab(url, shard_limits=False, calls_in_flight_max=3) as made:
-                endpoint.faults = Faults(outage=True)
-                sending = asyncio.create_task(made.send(5000))
-                await eventually(lambda: made.report.requests_in_flight == 3)
-                await asyncio.sleep(0.3)
-                assert made.report.requests_in_flight == 3
-                assert not sending.done()
-                endpoint.faults = Faults()
-                await sending
-                await made.delivery.drain()
-                assert made.acked == 5000
+        async with local() as (endpoint, url), lab(url, shard_limits=False, calls_in_flight_max=3) as made:
+            endpoint.faults = Faults(latency_ms=500)
+            sending = asyncio.create_task(made.send(10_000, frame_records=1000))
+            await eventually(lambda: made.report.requests_in_flight == 3)
+            made_then = made.seq
+            await asyncio.sleep(0.2)
+            assert made.report.requests_in_flight == 3
+            assert made.seq == made_then <= 3 * 500 + 2 * 1000
+            assert not sending.done()
+            endpoint.faults = Faults()
+            await sending
+            await made.delivery.drain()
+            assert made.acked == 10_000
 
     asyncio.run(story())
 
 
-def test_the_backlog_is_bounded_in_bytes_but_one_call_always_goes() -> None:
+@pytest.mark.parametrize("aggregation", ["none", "kpl", "lines"])
+def test_the_backlog_is_bounded_in_bytes_and_holds_generation_back(aggregation: str) -> None:
+    bound = 300_000
+
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url):
-            async with lab(url, shard_limits=False, backlog_bytes_max=1) as made:
-                endpoint.faults = Faults(latency_ms=20)
-                most = 0
-                sending = asyncio.create_task(made.send(5000))
-                while not sending.done():
-                    most = max(most, made.report.requests_in_flight)
-                    await asyncio.sleep(0.005)
-                await made.delivery.drain()
-                assert most == 1
-                assert made.acked == 5000
+        settings = {"aggregation": aggregation, "shard_limits": False, "backlog_bytes_max": bound}
+        async with local() as (endpoint, url), lab(url, **settings) as made:
+            endpoint.faults = Faults(outage=True)
+            sending = asyncio.create_task(made.send(10_000, frame_records=500))
+            await eventually(lambda: made.gate.cause is not None)
+            await asyncio.sleep(0.5)
+            delivery = made.delivery
+            held = delivery._outbox.waiting_bytes + delivery._body_bytes
+            frame_bytes = held / made.seq * 500
+            assert bound < held < bound + 2 * frame_bytes
+            assert not sending.done()
+            endpoint.faults = Faults()
+            await sending
+            await delivery.drain()
+            assert delivery._outbox.waiting_bytes == delivery._body_bytes == 0
+            assert made.acked == 10_000
+
+    asyncio.run(story())
+
+
+def test_a_backlog_smaller_than_a_frame_lets_one_frame_through_at_a_time() -> None:
+    async def story() -> None:
+        async with local() as (_, url), lab(url, shard_limits=False, backlog_bytes_max=1) as made:
+            for _ in range(5):
+                await made.send(100)
+                assert made.progress.owed == 100
+            await made.delivery.drain()
+            assert made.acked == 500
 
     asyncio.run(story())
 
 
 def test_a_shards_published_limit_is_kept_so_that_nothing_is_throttled() -> None:
     async def story() -> None:
-        async with local(shards=2) as (endpoint, url), lab(url) as made:
+        async with local(shards=2, shard_limits=True) as (endpoint, url), lab(url) as made:
             await made.send(3000)
             await made.delivery.drain()
             assert made.acked == 3000
@@ -231,366 +160,89 @@ def test_a_shards_published_limit_is_kept_so_that_nothing_is_throttled() -> None
     asyncio.run(story())
 
 
-def test_a_denied_permission_is_one_problem_and_few_calls_and_passes_by_itself(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 0.3)
-
-    async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
-            endpoint.faults = Faults(deny=True)
-            await made.send(5000)
-            await asyncio.sleep(1.5)
-            (problem,) = made.report.problems
-            assert problem.code == "AccessDeniedException"
-            assert "kinesis:PutRecords" in problem.message
-            operations = endpoint.stats()["operations"]
-            assert isinstance(operations, dict)
-            assert operations["PutRecords"] <= 10 + 1.5 / 0.3 + 1  # those in flight, then one probe at a time
-            assert made.acked == 0
-            endpoint.faults = Faults()
-            await made.delivery.drain()
-            assert made.acked == stored(endpoint) == 5000
-            assert made.report.problems == []
-
-    asyncio.run(story())
-
-
-def test_an_endpoint_that_does_not_answer_is_probed_and_recovers() -> None:
-    async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
-            endpoint.faults = Faults(outage=True)
-            await made.send(6000)
-            await eventually(lambda: bool(made.report.problems))
-            assert made.report.problems[0].code == "ConnectionError"
-            endpoint.faults = Faults()
-            await made.delivery.drain()
-            assert made.acked == 6000
-            assert made.report.problems == []
-
-    asyncio.run(story())
-
-
-def test_a_missing_stream_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 0.2)
-
-    async def story() -> None:
-        async with local() as (_, url):
-            made = Lab(url, stream="not-yet")
-            opening = asyncio.create_task(made.stream.open())
-            await eventually(lambda: bool(made.report.problems))
-            assert made.report.problems[0].code == "ResourceNotFoundException"
-            assert "create the stream" in made.report.problems[0].message
-            creator = Lab(url)
-            await creator.stream.open()
-            await creator.stream._client._client.create_stream(StreamName="not-yet", ShardCount=2)
-            await asyncio.wait_for(opening, 30)
-            assert made.report.problems == []
-            assert made.report.stream is not None
-            assert made.report.stream.shards == 2
-            await creator.stream.close()
-            await made.stream.close()
-
-    asyncio.run(story())
-
-
-def test_only_the_worker_whose_turn_it_is_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 0.05)
-    monkeypatch.setattr(gates, "POLL_S", 0.05)
-    turn = False
-
-    async def story() -> None:
-        nonlocal turn
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
-            made.gate._may_probe = lambda: turn
-            endpoint.faults = Faults(deny=True)
-            await made.send(100)
-            await eventually(lambda: bool(made.report.problems))
-            refusals = made.gate.refusals
-            await asyncio.sleep(0.5)
-            assert made.gate.refusals == refusals
-            turn = True
-            await eventually(lambda: made.gate.refusals > refusals)
-
-    asyncio.run(story())
-
-
-def test_a_call_that_waits_to_probe_goes_as_soon_as_another_has_opened_the_gate(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 3600)
-    monkeypatch.setattr(gates, "POLL_S", 0.05)
-
-    async def story() -> None:
-        gate = Gate(Report(), lambda: True)
-        gate.close(Cause("AccessDeniedException", "not yet", permanent=True), probed=False)
-        waiting = [asyncio.create_task(gate.passage()) for _ in range(3)]
-        await asyncio.sleep(0.2)
-        assert not any(each.done() for each in waiting)
-        gate.open()  # by a call that had been on its way
-        async with asyncio.timeout(60):
-            assert [await each for each in waiting] == [False] * 3
-
-    asyncio.run(story())
-
-
 def test_even_keys_fill_every_shard_alike() -> None:
     async def story() -> None:
-        async with local(shards=5, shard_limits=False) as (endpoint, url):
+        async with local(shards=5) as (endpoint, url):
             async with lab(url, shard_limits=False, partition_key="even") as made:
                 await made.send(5000)
                 await made.delivery.drain()
                 shards = endpoint._account.streams["market-log"].shards
-                assert len(shards) == 5
+                assert [sum(1 for _ in shard.log.read(0)) for shard in shards] == [1000] * 5
                 assert made.report.stream is not None
                 assert made.report.stream.ceiling_records_per_second == pytest.approx(5000)
-                assert stored(endpoint) == 5000
-
-    asyncio.run(story())
-
-
-def test_a_reshard_is_noticed_and_its_shards_are_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "REFRESH_S", 0.1)
-
-    async def story() -> None:
-        async with local(shards=2, shard_limits=False) as (endpoint, url):
-            async with lab(url, shard_limits=False, partition_key="even") as made:
-                await made.send(1000)
-                await made.delivery.drain()
-                scaled = {"StreamName": "market-log", "TargetShardCount": 4, "ScalingType": "UNIFORM_SCALING"}
-                await made.stream._client._client.update_shard_count(**scaled)
-                await eventually(lambda: made.report.stream is not None and made.report.stream.shards == 4)
-                await made.send(4000)
-                await made.delivery.drain()
-                assert made.acked == stored(endpoint) == 5000
-                shards = endpoint._account.streams["market-log"].open_shards
-                assert [sum(1 for _ in shard.log.read(0)) for shard in shards] == [1000] * 4
-
-    asyncio.run(story())
-
-
-def test_an_unfilled_call_waits_for_linger_ms_from_its_first_record_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(streams, "time", SimpleNamespace(monotonic=lambda: now_s))
-
-    async def story() -> None:
-        nonlocal now_s
-        async with local(shard_limits=False) as (_, url), lab(url, linger_ms=200) as made:
-            encode = encoder("json")
-            assert made.stream.pack(made.batch(), encode) == []
-            assert made.stream.lingering() == []
-            now_s += 0.15
-            assert made.stream.pack(made.batch(), encode) == []  # a younger one does not make it wait longer
-            now_s += 0.1
-            assert [len(call) for call in made.stream.lingering()] == [2 * RECORDS_PER_FRAME]
-            assert made.stream.lingering() == []
-
-    asyncio.run(story())
-
-
-Answers = Callable[[str, dict[str, Any]], Awaitable[web.StreamResponse]]
-
-
-@asynccontextmanager
-async def service(
-    put: Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]],
-) -> AsyncIterator[str]:
-    """A stream of one shard whose PutRecords answers are the test's."""
-    summary = {
-        "StreamName": "market-log",
-        "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/market-log",
-        "StreamStatus": "ACTIVE",
-        "RetentionPeriodHours": 24,
-        "StreamCreationTimestamp": 1.0,
-        "EnhancedMonitoring": [],
-        "OpenShardCount": 1,
-    }
-    shard = {
-        "ShardId": "shardId-000000000000",
-        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**128 - 1)},
-        "SequenceNumberRange": {"StartingSequenceNumber": "1"},
-    }
-
-    async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        operation = request.headers["X-Amz-Target"].partition(".")[2]
-        body = json.loads(await request.read())
-        if operation == "DescribeStreamSummary":
-            return web.json_response({"StreamDescriptionSummary": summary})
-        if operation == "ListShards":
-            return web.json_response({"Shards": [shard]})
-        return await put(request, body)  # type: ignore[arg-type]
-
-    runner = web.ServerRunner(web.Server(handle))
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        host, port = runner.addresses[0][:2]
-        yield f"http://{host}:{port}"
-    finally:
-        await runner.cleanup()
-
-
-def acknowledged(entries: int) -> dict[str, Any]:
-    answer = {"SequenceNumber": "1", "ShardId": "shardId-000000000000"}
-    return {"FailedRecordCount": 0, "Records": [answer] * entries}
-
-
-def test_expired_credentials_are_renewed_once_and_the_call_goes_again() -> None:
-    calls: list[str] = []
-
-    async def put(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        calls.append(request.headers["Authorization"])
-        if len(calls) == 1:
-            return web.json_response({"__type": "ExpiredTokenException", "message": "expired"}, status=400)
-        return web.json_response(acknowledged(len(body["Records"])))
-
-    async def story() -> None:
-        async with service(put) as url, lab(url, shard_limits=False) as made:
-            await made.send(10)
-            await made.delivery.drain()
-            assert (len(calls), made.acked) == (2, 10)
-
-    asyncio.run(story())
-
-
-class Key:
-    """An access key in the file that the credentials are read from, and a service that knows one of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-            monkeypatch.delenv(name, raising=False)
-        self._file = directory / "credentials"
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(self._file))
-        self.refused = 0
-        self.write("AKIAOLD")
-
-    def write(self, key: str) -> None:
-        self._file.write_text(f"[default]\naws_access_key_id = {key}\naws_secret_access_key = secret\n")
-
-    async def put(self, request: web.Request, body: dict[str, Any], code: str) -> web.StreamResponse:
-        if "AKIAOLD" in request.headers["Authorization"]:
-            self.refused += 1
-            return web.json_response({"__type": code, "message": "no"}, status=400)
-        return web.json_response(acknowledged(len(body["Records"])))
-
-
-def test_calls_that_all_meet_expired_credentials_hold_nothing_up(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 3600)
-    key = Key(monkeypatch, tmp_path)
-    delays_s = iter(number * 0.02 for number in range(100))
-
-    async def put(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        answer = await key.put(request, body, "ExpiredTokenException")
-        await asyncio.sleep(next(delays_s))  # so that some are answered long after the others were renewed
-        return answer
-
-    async def story() -> None:
-        async with service(put) as url, lab(url, shard_limits=False) as made:
-            sending = asyncio.create_task(made.send(10_000))
-            await eventually(lambda: key.refused >= 10)
-            key.write("AKIANEW")
-            await sending
-            async with asyncio.timeout(60):
-                await made.delivery.drain()
-            assert made.acked == 10_000
-            assert made.gate.refusals == 0
-            assert key.refused == 20  # each call once
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
-def test_credentials_that_somebody_mends_are_found_without_a_restart(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: str
-) -> None:
-    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 0.3)
-    monkeypatch.setattr(gates, "PROBE_UNREACHABLE_MAX_S", 0.3)
-    monkeypatch.setattr(deliveries, "RENEW_PAUSE_S", 0.2)
-    key = Key(monkeypatch, tmp_path)
-
-    async def story() -> None:
-        async with service(lambda request, body: key.put(request, body, code)) as url:
-            async with lab(url, shard_limits=False) as made:
-                await made.send(1000)
-                await eventually(lambda: bool(made.report.problems))
-                assert made.report.problems[0].code == code
-                await asyncio.sleep(1)
-                assert key.refused < 4 + 1 / 0.25 + 1  # both calls twice, then one probe at a time
-                key.write("AKIANEW")
-                async with asyncio.timeout(60):
-                    await made.delivery.drain()
-                assert made.acked == 1000
-                assert made.report.problems == []
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize("short", [True, False])
-def test_an_answer_of_the_wrong_length_acknowledges_nothing(*, short: bool) -> None:
-    calls = 0
-
-    async def put(_request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        nonlocal calls
-        calls += 1
-        wrong = 0 if calls > 3 else (-1 if short else 1)
-        return web.json_response(acknowledged(len(body["Records"]) + wrong))
-
-    async def story() -> None:
-        async with service(put) as url, lab(url, shard_limits=False) as made:
-            await made.send(10)
-            await made.delivery.drain()
-            assert (calls, made.acked) == (4, 10)
-            assert made.report.counts.put_errors == {"ReplyLength": 30}
-
-    asyncio.run(story())
-
-
-def test_chunked_answers_and_closed_connections_are_survived() -> None:
-    calls = 0
-
-    async def put(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        nonlocal calls
-        calls += 1
-        answer = web.StreamResponse()
-        if calls % 2:
-            answer.enable_chunked_encoding()
-        answer.force_close() if calls % 3 == 0 else None
-        await answer.prepare(request)
-        content = json.dumps(acknowledged(len(body["Records"]))).encode()
-        for start in range(0, len(content), 1000):
-            await answer.write(content[start : start + 1000])
-        await answer.write_eof()
-        return answer
-
-    async def story() -> None:
-        async with service(put) as url, lab(url, shard_limits=False) as made:
-            await made.send(10_000)
-            await made.delivery.drain()
-            assert made.acked == 10_000
 
     asyncio.run(story())
 
 
 def test_a_calls_duration_leaves_out_its_wait_for_the_shards() -> None:
     async def story() -> None:
-        async with local(shards=1) as (_, url), lab(url) as made:
-            await made.send(2000)  # four calls, which keep one shard busy for two seconds
+        loop = asyncio.get_running_loop()
+        async with local(shards=1, shard_limits=True) as (_, url), lab(url) as made:
+            began_s = loop.time()
+            await made.send(2000)  # which keep one shard busy for two seconds
             await made.delivery.drain()
             duration = made.report.counts.put_request_duration_s
-            assert sum(duration.counts) == 4
-            assert duration.sum < 2  # with the waits it was 0 + 0.5 + 1 + 1.5
+            assert duration.sum < (loop.time() - began_s) / 2
+
+    asyncio.run(story())
+
+
+def test_the_end_waits_for_all_that_its_shards_cannot_take_yet() -> None:
+    """One of fifty workers, to a shard: 20 records a second are its share."""
+
+    async def story() -> None:
+        async with local(shards=1) as (endpoint, url), lab(url, workers=50) as made:
+            await made.send(40, frame_records=20)
+            await made.delivery.drain()
+            assert made.acked == stored(endpoint) == 40
+
+    asyncio.run(story())
+
+
+def test_the_end_waits_for_a_call_that_waits_for_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gates, "PROBE_PERMANENT_S", 3600)
+
+    async def story() -> None:
+        async with local() as (endpoint, url), lab(url, shard_limits=False) as made:
+            endpoint.faults = Faults(deny=True)
+            await made.send(10)
+            delivery = made.delivery
+            await eventually(
+                lambda: delivery._outbox.empty and not delivery._tasks and delivery._body_bytes > 0
+            )
+            draining = asyncio.create_task(delivery.drain())
+            await asyncio.sleep(0.2)
+            assert not draining.done()
+            endpoint.faults = Faults()
+            made.gate.hurry()
+            await draining
+            assert made.acked == 10
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("aggregation", ["none", "kpl", "lines"])
+def test_nothing_runs_on_after_delivery_was_abandoned(aggregation: str) -> None:
+    async def story() -> None:
+        async with local() as (endpoint, url):
+            before = asyncio.all_tasks()
+            async with lab(url, shard_limits=False, aggregation=aggregation) as made:
+                endpoint.faults = Faults(latency_ms=5000)
+                await made.send(5000)
+                await eventually(lambda: made.report.requests_in_flight > 0)
+                await made.delivery.abandon()
+                assert made.report.requests_in_flight == 0
+                assert made.progress.owed == 5000
+            ours = {task for task in asyncio.all_tasks() - before if "tickerd.kinesis" in repr(task)}
+            assert ours == set()
+            endpoint.faults = Faults()
 
     asyncio.run(story())
 
 
 def test_an_error_of_ours_is_told_though_the_stream_takes_nothing() -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (endpoint, url), lab(url, shard_limits=False) as made:
+        async with local() as (endpoint, url), lab(url, shard_limits=False) as made:
             made.gate._may_probe = lambda: False
             endpoint.faults = Faults(latency_ms=300)
             await made.send(RECORDS_PER_FRAME)
@@ -607,14 +259,63 @@ def test_an_error_of_ours_is_told_though_the_stream_takes_nothing() -> None:
 
 def test_an_error_of_ours_reaches_the_one_who_submits() -> None:
     async def story() -> None:
-        async with local(shard_limits=False) as (_, url), lab(url, shard_limits=False) as made:
-            made.progress._open.clear()
-            batch = made.batch()
-            calls = made.stream.pack(batch, encoder("json")) + made.stream.flush()
+        async with local() as (_, url), lab(url, shard_limits=False) as made:
+            await made.send(RECORDS_PER_FRAME)
             made.progress._open.clear()  # as if a frame had been acknowledged twice
-            for call in calls:
-                await made.delivery.submit(call)
+            await eventually(lambda: made.delivery._bug is not None)
+            with pytest.raises(KeyError):
+                await made.send(RECORDS_PER_FRAME)
             with pytest.raises(KeyError):
                 await made.delivery.drain()
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("aggregation", ["none", "kpl", "lines"])
+def test_a_record_that_the_stream_does_not_take_is_an_error_and_never_sent(aggregation: str) -> None:
+    async def story() -> None:
+        async with local() as (endpoint, url), lab(url, shard_limits=False, aggregation=aggregation) as made:
+            batch = made.batch(2)
+            with pytest.raises(OversizeError, match="the stream takes 1048576"):  # noqa: PT012  one or the other
+                await made.delivery.submit(batch, [b"{}", b"x" * 1024 * 1024])
+                await made.delivery.drain()
+            assert stored(endpoint) <= 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("aggregation", ["kpl", "lines"])
+def test_aggregates_are_counted_by_entries_and_by_records(aggregation: str) -> None:
+    async def story() -> None:
+        async with local(shards=3) as (endpoint, url):
+            async with lab(url, shard_limits=False, aggregation=aggregation) as made:
+                await made.send(12_345)
+                await made.delivery.drain()
+                found = copies(endpoint)
+                assert sorted(copy.seq for copy in found) == list(range(12_345))
+                assert all(copy.seen for copy in found)
+                assert {copy.instrument for copy in found} == set(INSTRUMENTS)
+                counts = made.report.counts
+                assert counts.records_acked == [0, 0, 12_345]
+                assert made.progress.owed == 0
+                assert counts.entries_acked == stored(endpoint) < 200
+                assert counts.records_per_entry.sum == 12_345
+                assert sum(counts.records_per_entry.counts) == counts.entries_acked
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("aggregation", ["kpl", "lines"])
+def test_aggregates_may_be_as_large_as_the_stream_takes(aggregation: str) -> None:
+    async def story() -> None:
+        settings = {"aggregation": aggregation, "aggregate_bytes_max": 10 * 1024 * 1024, "linger_ms": 60_000}
+        async with local(shards=1) as (endpoint, url), lab(url, shard_limits=False, **settings) as made:
+            await made.send(15_000)
+            await made.delivery.drain()
+            assert sorted(copy.seq for copy in copies(endpoint)) == list(range(15_000))
+            assert stored(endpoint) == 3
+            (shard,) = endpoint._account.streams["market-log"].shards
+            largest = max(len(entry.data) for _, _, entry in shard.log.read(0))
+            assert 1024 * 1024 - 2000 < largest < 1024 * 1024
 
     asyncio.run(story())

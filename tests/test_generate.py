@@ -27,7 +27,7 @@ from tickerd.generate import stretch as described
 from tickerd.market.universe import Universe
 from tickerd.reading.account_file import load_account
 from tickerd.recipe import market_of, recipe_of
-from tickerd.schedule import MILLI, Rates, Segment, Timeline, first_ms
+from tickerd.schedule import FRAMES_PER_SECOND, MILLI, Rates, Segment, Timeline, first_ms
 from tickerd.stretch import Stretch, batches, busy_frames, together
 
 PATIENCE_S = 60.0
@@ -302,6 +302,10 @@ def test_an_instrument_whose_market_is_closed_has_no_records() -> None:
         ),
         (("-o", "/nonexistent/file"), 1, "-o /nonexistent/file: No such file or directory; give a file that"),
         (("-o", "/"), 1, "-o /: Is a directory; give a file that can be written"),
+        (("--seed", "-1"), 2, "argument --seed: '-1' is not a whole number from 0 to 9223372036854775807; "),
+        (("--chunk", "0"), 2, "argument --chunk: '0' is not a whole number above 0; usage: "),
+        (("--from", "noon"), 2, "argument --from: 'noon' is not a time such as 2026-11-24T16:00:00Z; "),
+        (("--feed", "bonds"), 2, "argument --feed: invalid choice: 'bonds' (choose from "),
         (("--owed",), 2, "--account FILE and --owed go together, and without options that choose other"),
         (("--account", "x.json", "--owed", "--rate", "3"), 2, "--account FILE and --owed go together"),
         (("--account", "/nonexistent/x", "--owed"), 1, "account /nonexistent/x: No such file or directory"),
@@ -429,6 +433,10 @@ class Endpoint:
                     break
         return found
 
+    def records(self) -> list[Json]:
+        """The same, read as JSON."""
+        return list(map(json.loads, self.stored()))
+
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
@@ -480,6 +488,15 @@ def test_what_a_daemon_delivered_is_what_generate_makes(
     assert sorted(made) == sorted(endpoint.stored())
 
 
+def owes(state: Path) -> bool:
+    """Whether a checkpoint says that more was begun than is acknowledged, by more than its reservation."""
+    for file in (state / "checkpoint").glob("[!.]*.json"):
+        checkpoint = json.loads(file.read_bytes())["checkpoint"]
+        if checkpoint["begun_below"] - checkpoint["lowest_unacknowledged"] > 2 * FRAMES_PER_SECOND:
+            return True
+    return False
+
+
 def test_what_a_lost_host_owes_is_made_from_its_account(endpoint: Endpoint, tmp_path: Path) -> None:
     given = daemon(endpoint, tmp_path / "state", "source.drain_max_s=1")
     command = [sys.executable, "-m", "tickerd", "run", *given]
@@ -487,7 +504,7 @@ def test_what_a_lost_host_owes_is_made_from_its_account(endpoint: Endpoint, tmp_
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=ENVIRONMENT) as running:
         _eventually(lambda: len(endpoint.stored()) > 500)
         endpoint.post("/_local/faults", {"outage": True})
-        time.sleep(1.5)
+        _eventually(lambda: owes(tmp_path / "state"))
         running.terminate()
         assert running.wait(PATIENCE_S) == 75
     owed = {
@@ -503,9 +520,12 @@ def test_what_a_lost_host_owes_is_made_from_its_account(endpoint: Endpoint, tmp_
 
     # The daemon, started again, delivers the same bytes.
     endpoint.post("/_local/faults", {"outage": False})
-    patient = [*given, "--set", "source.drain_max_s=60"]
-    assert tickerd("run", "--seconds", "8", *patient).returncode == 0
-    delivered = {(record["source"], record["seq"]): record for record in map(json.loads, endpoint.stored())}
+    patient = [sys.executable, "-m", "tickerd", "run", *given, "--set", "source.drain_max_s=60"]
+    with subprocess.Popen(patient, stderr=subprocess.DEVNULL, env=ENVIRONMENT) as running:
+        _eventually(lambda: owed <= {(each["source"], each["seq"]) for each in endpoint.records()})
+        running.terminate()
+        assert running.wait(PATIENCE_S) == 0
+    delivered = {(record["source"], record["seq"]): record for record in endpoint.records()}
     assert all(delivered[record["source"], record["seq"]] == record for record in made)
     nothing = tickerd("generate", "--account", str(account), "--owed", *given)
     assert (nothing.returncode, nothing.stdout) == (0, b"")

@@ -122,6 +122,22 @@ def test_real_companies_and_pegs_have_no_story_that_moves_them() -> None:
         assert not made.slopes[:, [*range(50), *pegged]].any()
 
 
+def test_of_a_real_company_nothing_but_neutral_news_is_told() -> None:
+    real = [msgspec.structs.replace(stock, invented="no") for stock in UNIVERSE.stocks[:20]]
+    universe = Universe(UNIVERSE.currencies, UNIVERSE.pairs, real, UNIVERSE.headlines, UNIVERSE.phrases)
+    market = Market(1, universe)
+    symbols = {stock.symbol for stock in real}
+    told = [
+        record
+        for hour in range(0, 24, 3)
+        for record in news(market, DAY * FRAMES_PER_DAY + hour * 57_600, 16_000)
+        if record.stock_symbol in symbols
+    ]
+    assert {record.stock_symbol for record in told} == symbols
+    assert {(record.sentiment, record.category) for record in told} == {(0.0, "market")}
+    assert len({record.story_id for record in told}) > 40
+
+
 def test_any_piece_of_a_day_gives_the_same_moves(stories: Stories) -> None:
     for day in (DAY, DAY + 1):
         frames = np.arange(day * FRAMES_PER_DAY, (day + 1) * FRAMES_PER_DAY + 1, 4801 * 2)

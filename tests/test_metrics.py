@@ -45,7 +45,7 @@ GAUGES = {
     "last_ack_timestamp_seconds": {"worker"},
     "destination_error": {"error_code"},
     "shards": set(),
-    "stream_info": {"stream", "distribution"},
+    "stream_info": {"stream", "distribution", "aggregation", "order"},
     "draining": set(),
     "ready": set(),
     "build_info": {"version", "python"},

@@ -26,7 +26,11 @@ def error(status: int, code: str, message: str = "because") -> Reply:
 def test_an_answer_without_failures_acknowledges_all() -> None:
     compact = json.dumps({"FailedRecordCount": 0, "Records": [GOOD] * 3}, separators=(",", ":")).encode()
     for reply in (answer([GOOD] * 3), Reply(200, compact), answer([GOOD] * 3, EncryptionType="KMS")):
-        assert settle(3, reply) == (Fate.DONE, [], {}, None)
+        outcome = settle(3, reply)
+        assert outcome[:4] == (Fate.DONE, [], {}, None)
+        assert list(outcome.throttled) == []
+        assert outcome.landed[0] == "shardId-0"
+        assert settle(3, reply, whole=True).landed == ["shardId-0"] * 3
 
 
 def test_an_emulators_null_error_codes_are_no_errors() -> None:
@@ -43,6 +47,24 @@ def test_exactly_the_failed_entries_are_sent_again(entries: list[dict[str, str]]
     assert outcome.fate is (Fate.RETRY if failed else Fate.DONE)
     assert sum(outcome.errors.values()) == len(failed)
     assert outcome.cause is None
+    assert list(outcome.throttled) == [n for n, entry in enumerate(entries) if entry is THROTTLED]
+    if failed:
+        assert outcome.landed == ["shardId-0" if entry is GOOD else "" for entry in entries]
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=500))
+def test_where_all_entries_have_landed_is_read_where_it_matters(shards: list[int]) -> None:
+    ids = [f"shardId-{shard:012}" for shard in shards]
+    reply = answer([GOOD | {"ShardId": each} for each in ids])
+    assert settle(len(ids), reply, whole=True).landed == ids
+    compact = Reply(200, reply.body.replace(b" ", b""))
+    assert settle(len(ids), compact).landed == ids[:1]
+
+
+def test_an_answer_that_tells_no_shard_is_an_answer() -> None:
+    entries = [{"SequenceNumber": "1"}, GOOD]
+    outcome = settle(2, answer(entries), whole=True)
+    assert (outcome.unacknowledged, outcome.landed) == ([], ["", "shardId-0"])
 
 
 @pytest.mark.parametrize("answers", [0, 2, 4])
@@ -90,6 +112,7 @@ def test_an_entry_with_neither_number_nor_error_is_not_acknowledged() -> None:
         (error(500, "Long" * 10_000, "long\n" * 100_000), Fate.RETRY, False),
         (Reply(0, b"ConnectionError: reset"), Fate.RETRY, False),
         (Reply(0, b"Timeout"), Fate.RETRY, False),
+        (Reply(0, b"ProxyConnectionError: refused"), Fate.RETRY, False),
         (error(400, "ExpiredTokenException"), Fate.RENEW, True),
         (error(400, "com.amazon.coral.service#ExpiredTokenException"), Fate.RENEW, True),
         (error(400, "AccessDeniedException"), Fate.HOLD, True),

@@ -1,4 +1,4 @@
-"""Where keys go, what shards can take, and that no more is sent to them."""
+"""Where keys go, and what a stream can take."""
 
 import hashlib
 
@@ -7,15 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickerd.kinesis.ceiling import ShardLimiter, ceiling_records_per_second, shares_by_shard
+from routes import equal_shards
+from tickerd.kinesis.ceiling import ceiling_records_per_second, shares_by_shard
 from tickerd.kinesis.limits import HASH_KEY_END, SHARD_BYTES_PER_SECOND
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.shards import Shard, ShardMap, ShardMapError, hash_key
-
-
-def equal_shards(count: int) -> ShardMap:
-    starts = [HASH_KEY_END * number // count for number in range(count + 1)]
-    return ShardMap(Shard(f"shardId-{n:012}", starts[n], starts[n + 1] - 1) for n in range(count))
 
 
 def test_a_hash_key_is_the_md5_sum_as_a_big_endian_integer() -> None:
@@ -79,44 +75,26 @@ def test_the_ceiling_is_a_shards_capacity_over_its_share() -> None:
     assert ceiling_records_per_second(by_shard, SHARD_BYTES_PER_SECOND / 500) == pytest.approx(1000)
 
 
+def test_aggregated_only_bytes_are_a_limit() -> None:
+    by_shard = np.array([0.5, 0.5])
+    assert ceiling_records_per_second(by_shard, 128, aggregated=True) == pytest.approx(2 * 8192)
+    assert ceiling_records_per_second(by_shard, 2048, aggregated=True) == pytest.approx(2 * 512)
+
+
+def test_a_shard_of_any_map_is_asked_whether_it_holds_all_keys() -> None:
+    one, two = Route(equal_shards(1), ["A", "B"], np.ones(2), "instrument", None), equal_shards(2)
+    assert sorted(two.shard_of(hash_key(key)) for key in "AB") == [0, 1]
+    both, upper = np.array([0, 1, 0], np.int32), np.array([1], np.int32)
+    assert one.holds(one.shard_map.shards[0], both)
+    assert not any(one.holds(shard, both) for shard in two.shards)
+    assert [one.holds(shard, upper) for shard in two.shards].count(True) == 1
+
+
 def test_the_ceiling_of_even_keys_grows_with_the_shards() -> None:
     ceilings = [
-        Route(equal_shards(count), ["A"], np.ones(1), "even", None).ceiling_records_per_second(100)
+        Route(equal_shards(count), ["A"], np.ones(1), "even", None).ceiling_records_per_second(
+            100, aggregated=False
+        )
         for count in (1, 4, 20)
     ]
     assert ceilings == pytest.approx([1000, 4000, 20_000])
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.floats(0, 0.2),
-            st.lists(st.tuples(st.integers(0, 3), st.integers(1, 100_000)), min_size=1, max_size=500),
-        ),
-        min_size=1,
-        max_size=60,
-    ),
-    st.sampled_from([1.0, 0.5, 0.1]),
-)
-def test_no_shard_ever_gets_more_than_its_share_beside_one_call(
-    calls: list[tuple[float, list[tuple[int, int]]]], share: float
-) -> None:
-    """What a shard got by any moment: at most its rate times the time passed, and the last call to it."""
-    limiter = ShardLimiter(4, share)
-    now = 100.0
-    sent: list[tuple[float, np.ndarray, np.ndarray]] = []
-    for pause, entries in calls:
-        now += pause
-        shards = np.array([shard for shard, _ in entries], np.int32)
-        sizes = np.array([size for _, size in entries], np.int32)
-        wait = limiter.wait_s(shards, sizes, now)
-        assert wait >= 0
-        now += wait
-        counts = np.bincount(shards, minlength=4)
-        weights = np.bincount(shards, sizes, 4)
-        before = [sum(call[1][n] for call in sent) for n in range(4)]
-        bytes_before = [sum(call[2][n] for call in sent) for n in range(4)]
-        for shard in set(shards.tolist()):
-            assert before[shard] <= (now - 100) * 1000 * share + 1e-6
-            assert bytes_before[shard] <= (now - 100) * SHARD_BYTES_PER_SECOND * share + 1e-3
-        sent.append((now, counts, weights))

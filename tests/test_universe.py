@@ -12,9 +12,12 @@ from random import Random
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tickerd.market.catalogue import BYTES_MAX, Headline, Stock
 from tickerd.market.hours import EXCHANGES
+from tickerd.market.market import Market
 from tickerd.market.universe import CHOICES, FILES, Universe, UniverseError
 
 MIX = (0.3, 0.65, 0.05)
@@ -162,6 +165,18 @@ CURRENCY = "XTS,Test,2,1,asia,0,0,0,0.1,,0"
         ("pairs.csv", "DKK/NOK,5,1", "has 3 cells, not 4"),
         ("pairs.csv", "DKK/NOK,5,1,", "share = '': expected a number"),
         ("pairs.csv", '"DKK/NOK,5,1,1', "is not CSV"),
+        ("pairs.csv", "DKK/NOK,6,10000,1e999", "share = '1e999': Number out of range"),
+        (
+            "pairs.csv",
+            "IDR/EUR,4,1,1",
+            "IDR/EUR: 5.79724e-05 is less than one unit of its last decimal; give more",
+        ),
+        (
+            "pairs.csv",
+            "KWD/VND,6,1,1",
+            "KWD/VND: 82951.7 or its spread has too many units of its last decimal",
+        ),
+        ("stocks.csv", STOCK + ",6", "has 12 cells, not 11"),
         ("stocks.csv", STOCK.replace("QRVB", "USD"), "USD is listed twice"),
         ("stocks.csv", STOCK.replace("QRVB", "QRVA"), "QRVA is listed twice"),
         ("stocks.csv", STOCK.replace("QRVB", "QR VB"), "symbol = 'QR VB'"),
@@ -177,6 +192,7 @@ CURRENCY = "XTS,Test,2,1,asia,0,0,0,0.1,,0"
         ("currencies.csv", CURRENCY.replace(",,", ",XXX,"), "XTS is pegged to XXX"),
         ("currencies.csv", CURRENCY.replace(",,0", ",,0.1"), "XTS has a peg_band and no peg"),
         ("currencies.csv", CURRENCY.replace("asia", "mars"), "session = 'mars'"),
+        ("currencies.csv", CURRENCY.replace("0.1", "-0.1"), "annual_vol = '-0.1': expected a number >= 0.0"),
         ("headlines.csv", "deal,0,0.5,{company} buys", "there are no phrases for {company}"),
         ("headlines.csv", "deal,0,0.5,{name} buys {", "a brace that is part of no {slot}"),
         ("headlines.csv", "deal,0,0.5,somebody buys", "{name} is missing"),
@@ -221,6 +237,113 @@ def test_a_file_that_is_no_table_of_pairs_is_refused(directory: Path, content: b
         Universe.load(str(directory))
     assert str(directory / "pairs.csv") in str(refused.value)
     assert str(refused.value).isprintable()
+
+
+WEIRD = [
+    "",
+    " ",
+    "nan",
+    "-inf",
+    "1e308",
+    "-1",
+    "0",
+    "5e-324",
+    "\ufeff",
+    "é",
+    "\u202e",
+    "\x00",
+    '"',
+    '""',
+    ",",
+    "\r",
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    file=st.sampled_from(FILES),
+    line=st.integers(0, 3),
+    column=st.integers(0, 10),
+    cell=st.one_of(st.sampled_from(WEIRD), st.text(max_size=12), st.floats().map(repr)),
+)
+def test_any_cell_makes_a_market_or_is_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, file: str, line: int, column: int, cell: str
+) -> None:
+    directory = tmp_path_factory.mktemp("universe")
+    for name in FILES:
+        text = (files("tickerd.market") / "universe" / name).read_text(encoding="utf-8").splitlines()
+        rows = text[:5] if name == "stocks.csv" else text
+        if name == file:
+            cells = rows[line].split(",")
+            cells[column % len(cells)] = cell
+            rows[line] = ",".join(cells)
+        content = "\n".join(rows) + "\n"
+        (directory / name).write_bytes(content.encode("utf-8", errors="surrogatepass"))
+    universe = loaded_or_refused_in_one_line(directory)
+    if universe is not None:
+        # Warnings are errors here: nothing may come of it that is no number.
+        quotes = Market(1, universe).quotes(1_800_000_000_000)
+        assert np.all((quotes.bid > 0) & (quotes.bid < quotes.ask) & np.isfinite(quotes.ask))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    file=st.sampled_from(FILES),
+    cut=st.integers(0, 3000),
+    inserted=st.one_of(
+        st.binary(max_size=8), st.sampled_from([b"\xff", b"\x00", b"\r", b'"', b"\n\n", b";"])
+    ),
+    length=st.one_of(st.just(10**6), st.integers(0, 400)),
+)
+def test_any_bytes_are_a_universe_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, file: str, cut: int, inserted: bytes, length: int
+) -> None:
+    directory = tmp_path_factory.mktemp("universe")
+    whole = (files("tickerd.market") / "universe" / file).read_bytes()
+    (directory / file).write_bytes((whole[:cut] + inserted + whole[cut:])[:length])
+    loaded_or_refused_in_one_line(directory)
+
+
+def loaded_or_refused_in_one_line(directory: Path) -> Universe | None:
+    try:
+        return Universe.load(str(directory))
+    except UniverseError as error:
+        said = str(error)
+    assert said.startswith("universe: ")
+    assert said.isprintable()
+    return None
+
+
+def test_what_does_not_move_at_all_has_prices_too() -> None:
+    stocks = [msgspec.structs.replace(stock, annual_vol=0.0, beta=0.0) for stock in UNIVERSE.stocks[:3]]
+    currencies = [
+        msgspec.structs.replace(each, annual_vol=0.0, europe=0.0, commodity=0.0, asia=0.0)
+        for each in UNIVERSE.currencies
+    ]
+    universe = Universe(currencies, UNIVERSE.pairs[:3], stocks, UNIVERSE.headlines, UNIVERSE.phrases)
+    market = Market(1, universe)
+    for ms in (0, 1_800_000_000_000):
+        quotes = market.quotes(ms)
+        assert np.all((quotes.bid > 0) & (quotes.bid < quotes.ask))
+        assert quotes.price[0] == pytest.approx(currencies[1].usd_value, abs=1e-5)  # EUR/USD
+
+
+def test_prices_at_the_bounds_of_what_is_allowed_are_quoted_soundly() -> None:
+    first = UNIVERSE.stocks[0]
+    stocks = [
+        msgspec.structs.replace(first, symbol="DEAR", price=1e6, decimals=3, annual_vol=1.0, beta=4.0),
+        msgspec.structs.replace(first, symbol="WIDE", price=1e6, spread_bp=1000.0, annual_vol=1.0),
+        msgspec.structs.replace(first, symbol="CENT", price=0.01, spread_bp=1000.0, annual_vol=1.0),
+    ]
+    universe = Universe(UNIVERSE.currencies, UNIVERSE.pairs[:1], stocks, UNIVERSE.headlines, UNIVERSE.phrases)
+    market = Market(1, universe)
+    for ms in range(0, 4 * 10**12, 10**11):
+        quotes = market.quotes(ms)
+        assert np.all((quotes.bid > 0) & (quotes.bid < quotes.ask) & (quotes.ask < 1e10))
+        assert 1e4 < quotes.bid[1] < 1e8
+    dearer = msgspec.structs.replace(first, price=1e6, decimals=4)
+    with pytest.raises(UniverseError, match=r"QRVA: 1e\+06 or its spread has too many units"):
+        Universe(UNIVERSE.currencies, UNIVERSE.pairs, [dearer], UNIVERSE.headlines, UNIVERSE.phrases)
 
 
 def test_a_directory_that_is_missing_or_holds_other_files_is_refused(directory: Path) -> None:

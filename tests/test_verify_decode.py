@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickerd.reading.decode import Member, Unreadable, decode, split
+from tickerd.reading.decode import Member, Unreadable, decode, decode_all, split
 from tickerd.records import Forex, News, Stock
 
 TIME = "2026-11-24T16:00:00.005Z"
@@ -80,8 +80,14 @@ def test_what_never_was_ours_is_foreign(data: bytes) -> None:
     assert decode(data) is Unreadable.FOREIGN
 
 
-def test_an_aggregated_record_is_known_by_its_magic() -> None:
-    assert decode(b"\xf3\x89\x9a\xc2\x0a\x01x") is Unreadable.AGGREGATE
+records = st.sampled_from([FOREX, STOCK, NEWS]).flatmap(
+    lambda record: st.sampled_from([encode(record) for encode in ENCODINGS])
+)
+
+
+@given(st.lists(records | st.binary(max_size=30) | records.map(lambda data: data[:-1]), max_size=12))
+def test_records_are_decoded_together_as_they_are_one_by_one(payloads: list[bytes]) -> None:
+    assert decode_all(payloads) == [decode(payload) for payload in payloads]
 
 
 def test_an_object_nested_beyond_measure_is_no_reason_to_fall_over() -> None:

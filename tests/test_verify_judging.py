@@ -2,23 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from tickerd.reading import ReadingError
-from tickerd.reading.account_file import Account, AccountedSource, Owed, load_account
-from tickerd.reading.judging import judge
+from tickerd.reading.account_file import Account, AccountedSource, Owed
+from tickerd.reading.get_records import Entry
+from tickerd.reading.judging import Cut, accounted_bounds, judge
 from tickerd.reading.report import Report, SourceReport, render, report_json
 from tickerd.reading.stream import StreamShard, parents_first
-from tickerd.reading.tally import ShardTally
+from tickerd.reading.tally import Tally
 from tickerd.records import Forex
 
 START = datetime(2026, 11, 24, 16, tzinfo=UTC)
 SOURCE = "i-0abc123-0-k7m2qx4d"
 OTHER = "i-0abc123-1-zzzzzzzz"
+WHOLE = Cut()
 SNAPSHOT = "i-0abc123-logs-k7m2qx4d"
 
 
@@ -36,23 +35,23 @@ def judged(
     *shards: Sequence[bytes],
     account: Account | None = None,
     settle_s: float = 0,
-    cut_at: datetime | None = None,
+    cut: Cut = WHOLE,
+    only: Sequence[str] = (),
+    parents: Sequence[tuple[str, ...]] = (),
 ) -> Report:
-    instruments: dict[str, int] = {}
-    tallies = []
+    """The report of shards that were read one after the other, and one entry a page."""
+    tally = Tally(accounted_bounds(account, cut, settle_s) if account else {}, settle_s, only)
     for number, shard in enumerate(shards):
-        tally = ShardTally(StreamShard(f"shardId-{number:012}", (), is_open=True), instruments)
-        tally.add([entry(number, data) for number, data in enumerate(shard)])
-        tallies.append(tally)
-    return judge("s", tallies, account, settle_s, cut_at)
+        listed = StreamShard(name(number), parents[number] if parents else (), is_open=True)
+        tally.add(listed, [])
+        for at, data in enumerate(shard):
+            arrival_s = (START + timedelta(seconds=at)).timestamp()
+            tally.add(listed, [Entry(str(at), data, arrival_s)])
+    return judge("s", tally, account, settle_s)
 
 
-def entry(number: int, data: bytes) -> dict[str, Any]:
-    return {
-        "Data": data,
-        "SequenceNumber": str(number),
-        "ApproximateArrivalTimestamp": START + timedelta(seconds=number),
-    }
+def name(number: int) -> str:
+    return f"shardId-{number:012}"
 
 
 def accounted(first_seq: int, next_seq: int, *owed: tuple[int, int], source: str = SOURCE) -> Account:
@@ -104,9 +103,27 @@ def test_reordered_records_are_counted_and_no_failure() -> None:
     assert report.exit_code == 0
 
 
-def test_children_are_accounted_after_their_parents() -> None:
-    assert judged(records([0, 1]), records([2, 3])).totals.out_of_order == 0
-    assert judged(records([2, 3]), records([0, 1])).totals.out_of_order == 2
+def test_a_child_goes_on_in_the_order_of_its_parent() -> None:
+    assert judged(records([0, 1]), records([2, 3]), parents=[(), (name(0),)]).totals.out_of_order == 0
+    assert judged(records([2, 3]), records([0, 1]), parents=[(), (name(0),)]).totals.out_of_order == 2
+
+
+def test_an_instrument_on_two_shards_has_an_order_on_each_and_none_over_both() -> None:
+    report = judged(records([2, 3, 7]), records([0, 1, 5, 4]))
+    assert report.totals.out_of_order == 1
+    assert report.spread == {SOURCE}
+    assert "out of order means nothing where it is -" in render(report)
+    line = next(line for line in render(report).splitlines() if line.startswith(SOURCE))
+    assert line.split()[-5] == "-"
+    assert "out of order -," in render(report)
+
+
+def test_an_instrument_that_moves_to_a_child_is_not_spread() -> None:
+    family = [(), (name(0),), (name(0),), (name(1), name(2)), (name(3),)]
+    stay = records([0]), records([1]), [record(2, pair="USD/JPY")], records([3]), records([4])
+    report = judged(*stay, parents=family)
+    assert (report.spread, report.totals.out_of_order) == (set(), 0)
+    assert "means nothing" not in render(report)
 
 
 def test_a_corrupt_entry_fails_and_is_located() -> None:
@@ -122,10 +139,14 @@ def test_foreign_entries_alone_do_not_fail() -> None:
     assert report.exit_code == 0
 
 
-def test_aggregates_are_foreign_for_now_and_mentioned() -> None:
-    report = judged([*records(range(5)), b"\xf3\x89\x9a\xc2rest"])
-    assert report.totals.foreign == 1
-    assert "aggregated records, not taken apart yet and counted as foreign: 1" in render(report)
+def test_other_sources_than_the_one_asked_for_are_not_looked_at() -> None:
+    report = judged([*records(range(10)), *records([3, 6], OTHER)], only=[SOURCE])
+    assert [line.source for line in report.sources] == [SOURCE]
+    assert (report.totals.records, report.totals.lost, report.shards[0].records) == (10, 0, 10)
+
+
+def test_a_source_that_is_not_there_leaves_nothing_to_judge() -> None:
+    assert judged(records(range(10)), only=[OTHER]).exit_code == 1
 
 
 @pytest.mark.parametrize(("missing", "lost"), [(2, 0), (3, 0), (4, 1), (6, 1), (7, 0)])
@@ -228,18 +249,40 @@ def test_an_account_of_nothing_proves_nothing() -> None:
 
 
 def test_a_head_that_the_stream_has_forgotten_is_not_lost() -> None:
-    cut_at = START + timedelta(seconds=4)
-    report = judged(records(range(5, 20)), account=accounted(0, 20), settle_s=2, cut_at=cut_at)
+    cut = Cut(START + timedelta(seconds=4))
+    report = judged(records(range(5, 20)), account=accounted(0, 20), settle_s=2, cut=cut)
     assert report.exit_code == 0
     assert (row(report).first_seq, row(report).next_seq) == (6, 20)
     assert f"{SOURCE}: began before what could be read; judged from seq 6 on" in report.notes
-    tail_lost = judged(records(range(5, 19)), account=accounted(0, 20), settle_s=2, cut_at=cut_at)
+    tail_lost = judged(records(range(5, 19)), account=accounted(0, 20), settle_s=2, cut=cut)
     assert tail_lost.totals.lost == 1
 
 
 def test_a_source_that_began_after_the_horizon_keeps_its_head() -> None:
-    cut_at = START + timedelta(seconds=4)
-    assert judged(records(range(5, 9)), account=accounted(4, 9), cut_at=cut_at).totals.lost == 1
+    cut = Cut(START + timedelta(seconds=4))
+    assert judged(records(range(5, 9)), account=accounted(4, 9), cut=cut).totals.lost == 1
+
+
+def test_a_tail_that_was_not_asked_for_is_not_lost() -> None:
+    cut = Cut(None, START + timedelta(seconds=12))
+    report = judged(records(range(12)), account=accounted(0, 20), settle_s=2, cut=cut)
+    assert report.exit_code == 0
+    assert (row(report).first_seq, row(report).next_seq) == (0, 11)
+    assert judged(records(range(1, 12)), account=accounted(0, 20), settle_s=2, cut=cut).totals.lost == 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_a_report_does_not_depend_on_how_many_entries_were_read_at_once(size: int) -> None:
+    shards = [[*records([0, 2, 1, 5]), record(2), record(5, rate=1.3)], records([4, 3])]
+    entries = [
+        [Entry(str(at), data, (START + timedelta(seconds=at)).timestamp()) for at, data in enumerate(shard)]
+        for shard in shards
+    ]
+    tally = Tally()
+    for number, shard in enumerate(entries):
+        for at in range(0, len(shard), size):
+            tally.add(StreamShard(name(number), (), is_open=True), shard[at : at + size])
+    assert judge("s", tally, None, 0) == judged(*shards)
 
 
 def test_the_json_has_the_shape_of_the_contract() -> None:
@@ -249,6 +292,10 @@ def test_the_json_has_the_shape_of_the_contract() -> None:
     assert set(shown["totals"]) == counts
     assert set(shown["sources"][0]) == counts | {
         "source", "first_seq", "next_seq", "delay_p50_s", "delay_p99_s",
+    }  # fmt: skip
+    assert set(shown["shards"][0]) == {
+        "shard_id", "parent_shard_id", "adjacent_parent_shard_id", "open",
+        "records", "corrupt", "foreign", "discarded",
     }  # fmt: skip
     assert shown["shards"][0]["records"] == 3
     assert shown["shards"][1]["open"] is True
@@ -267,51 +314,3 @@ def test_parents_come_before_children_whatever_the_list_says() -> None:
         assert sorted(ordered) == sorted(tree)
         for name, parents in tree.items():
             assert all(ordered.index(parent) < ordered.index(name) for parent in parents if parent in tree)
-
-
-def test_an_account_is_read_with_fields_unknown_today(tmp_path: Path) -> None:
-    path = tmp_path / "account.json"
-    path.write_text(
-        '{"settings_digest":"d","written_by":"later","sources":[{"source":"h-0-abcdefgh","first_seq":3,'
-        '"next_seq":9,"first_time":"2026-11-24T16:00:00Z","segments":[{"first_frame":1,"first_seq":0,'
-        '"milli_records_per_second":{"forex":1,"stock":2,"news":3},"digest":"x"}],'
-        '"owed":[{"first_frame":1,"end_frame":2,"first_seq":5,"next_seq":7,"why":"?"}]}]}'
-    )
-    (source,) = load_account(path).sources
-    assert source.acknowledged() == [(3, 5), (7, 9)]
-    assert source.segments[0].milli_records_per_second.news == 3
-
-
-def test_a_source_that_made_nothing_has_no_first_time(tmp_path: Path) -> None:
-    path = tmp_path / "account.json"
-    path.write_text(
-        '{"settings_digest":"d","sources":[{"source":"s","first_seq":0,"next_seq":0,"first_time":null}]}'
-    )
-    assert load_account(path).sources[0].acknowledged() == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"not json",
-        b"[]",
-        b"{}",
-        b'{"settings_digest":"d"}',
-        b'{"settings_digest":"d","sources":[{"source":"s"}]}',
-        b'{"settings_digest":"d","sources":[{"source":"s","first_seq":-1,"next_seq":0}]}',
-        b'{"settings_digest":"d","sources":[{"source":"s","first_seq":2,"next_seq":1}]}',
-        b'{"settings_digest":"d","sources":[%b,%b]}' % ((b'{"source":"s","first_seq":0,"next_seq":0}',) * 2),
-        b'{"settings_digest":"\xff","sources":[]}',
-    ],
-)
-def test_a_file_that_is_no_account_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "account.json"
-    path.write_bytes(content)
-    with pytest.raises(ReadingError, match=r"^account [^\n]*account\.json[^\n]*$"):
-        load_account(path)
-
-
-def test_an_account_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReadingError, match="No such file"):
-        load_account(tmp_path / "account.json")

@@ -5,15 +5,20 @@ import base64
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
-from tickerd.kinesis.session import is_loopback
 from tickerd.reading import ReadingError
+from tickerd.reading.client import open_kinesis
+from tickerd.reading.get_records import records_call
+from tickerd.reading.report import Report
+from tickerd.reading.stream import Span, StreamReader, StreamShard
 from tickerd.reading.verify import VerifyOptions, verify
 from tickerd.records import Forex
 
@@ -30,6 +35,7 @@ class ScriptedStream:
         self.lists = lists or [{"Shards": [listed(name) for name in shards]}]
         self.summary: Answer = (200, {"StreamDescriptionSummary": {"RetentionPeriodHours": 24}})
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.asked_at: dict[str, list[float]] = {}
         self.url = ""
 
     def asked_for(self, operation: str) -> list[dict[str, Any]]:
@@ -39,6 +45,7 @@ class ScriptedStream:
         operation = request.headers["X-Amz-Target"].split(".")[1]
         body = msgspec.json.decode(await request.read())
         self.asked.append((operation, body))
+        self.asked_at.setdefault(operation, []).append(asyncio.get_running_loop().time())
         status, reply = self.reply(operation, body)
         return web.Response(
             body=msgspec.json.encode(reply),
@@ -48,6 +55,7 @@ class ScriptedStream:
         )
 
     def reply(self, operation: str, body: dict[str, Any]) -> Answer:
+        """What is answered: a status and JSON."""
         if operation == "ListShards":
             return 200, self.lists[len(self.asked_for("ListShards")) - 1]
         if operation == "DescribeStreamSummary":
@@ -102,15 +110,20 @@ def error(code: str) -> Answer:
 NOTHING = range(0)
 
 
+def judged(stream: ScriptedStream, name: str = "s", **options: Any) -> Report:
+    """The report of the scripted stream."""
+
+    async def scripted() -> Report:
+        async with serving(stream) as url:
+            options_ = VerifyOptions(name, endpoint_url=url, region="eu-west-1", settle_s=0, **options)
+            return await verify(options_)
+
+    return asyncio.run(scripted())
+
+
 def read(stream: ScriptedStream, name: str = "s") -> int:
     """How many records a verification of the scripted stream reads; every scripted answer must be used."""
-
-    async def scripted() -> int:
-        async with serving(stream) as url:
-            report = await verify(VerifyOptions(name, endpoint_url=url, region="eu-west-1", settle_s=0))
-        return report.totals.records
-
-    total = asyncio.run(scripted())
+    total = judged(stream, name).totals.records
     assert not any(stream.shards.values())
     return total
 
@@ -156,6 +169,70 @@ def test_a_throttled_read_is_asked_again() -> None:
     assert read(ScriptedStream({"a": [*throttled, page(range(2)), page(NOTHING)]})) == 2
 
 
+def test_a_failure_of_the_service_that_passes_is_waited_out() -> None:
+    failing = [(500, {"__type": "InternalFailure"}), (503, {}), (500, {})]
+    assert read(ScriptedStream({"a": [*failing, page(range(2)), page(NOTHING)]})) == 2
+
+
+def test_a_failure_of_the_service_that_lasts_is_told() -> None:
+    line = told(ScriptedStream({"a": [(500, {"__type": "InternalFailure", "message": "no"})] * 4}))
+    assert "GetRecords failed in region eu-west-1" in line
+    assert "InternalFailure no" in line
+
+
+@pytest.mark.parametrize("answer", [[], {"Records": 5}, {"Records": [{"Data": "not base64"}]}])
+def test_an_answer_that_is_none_of_the_service_is_told_in_one_line(answer: Any) -> None:
+    assert "the answer to GetRecords cannot be read" in told(ScriptedStream({"a": [(200, answer)]}))
+
+
+def test_only_arrivals_from_and_before_the_moments_asked_for_count_to_the_millisecond() -> None:
+    span: dict[str, Any] = {
+        "from_time": datetime.fromtimestamp(1_795_000_000.250, UTC),
+        "to_time": datetime.fromtimestamp(1_795_000_000.750, UTC),
+    }
+    at = {0: 0.0, 1: 0.249, 2: 0.250, 3: 0.5, 4: 0.749}
+    answers = [page(range(seq, seq + 1), arrival_s=1_795_000_000 + after_s) for seq, after_s in at.items()]
+    answers.append(page(range(5, 6), arrival_s=1_795_000_000.750))
+    with_more = ScriptedStream({"a": [*answers, page(range(6, 9))]})
+    assert judged(with_more, **span).sources[0].next_seq == 5
+    assert judged(ScriptedStream({"a": answers}), **span).totals.records == 3
+    assert len(with_more.shards["a"]) == 1  # what arrived after the end is not asked for
+
+
+def test_a_moment_that_is_yet_to_come_is_refused() -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    with pytest.raises(ReadingError, match=r"^--from: .* is yet to come; give"):
+        asyncio.run(verify(VerifyOptions("s", endpoint_url="http://127.0.0.1:9", from_time=ahead)))
+
+
+def test_children_are_read_when_their_parents_have_ended() -> None:
+    lists = [{"Shards": [listed("c", "p"), listed("p")]}]
+    parent = [page(range(seq, seq + 1)) for seq in range(5)] + [page(NOTHING, following=None)]
+    stream = ScriptedStream({"p": parent, "c": [page(range(5, 6)), page(NOTHING)]}, lists)
+    for answer in parent[:-1]:
+        answer[1]["NextShardIterator"] = "p"
+    stream.shards["c"][0][1]["NextShardIterator"] = "c"
+    assert read(stream) == 6
+    assert [body["ShardIterator"] for body in stream.asked_for("GetRecords")] == ["p"] * 6 + ["c"] * 2
+
+
+def test_where_the_limits_are_kept_a_shard_is_asked_five_times_a_second_at_most() -> None:
+    stream = ScriptedStream({"a": [page(range(seq, seq + 1)) for seq in range(4)] + [page(NOTHING)]})
+
+    async def scripted() -> None:
+        async with (
+            serving(stream) as url,
+            open_kinesis("eu-west-1", url) as (client, session),
+            records_call(session, "eu-west-1", url, 1) as get_records,
+        ):
+            reader = StreamReader(client, get_records, "s", keep_limits=True)
+            await reader.read(StreamShard("a", (), is_open=True), Span(), lambda *_: None)
+
+    asyncio.run(scripted())
+    times = stream.asked_at["GetRecords"]
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.15  # 0.2 from call to call
+
+
 def test_all_pages_of_the_list_of_shards_are_asked_for() -> None:
     lists: list[dict[str, Any]] = [
         {"Shards": [listed("a")], "NextToken": "more"},
@@ -197,59 +274,3 @@ def test_a_refusal_names_the_call_and_the_permission() -> None:
 
 def test_a_stream_without_shards_is_no_stream() -> None:
     assert "lists no shards" in told(ScriptedStream({}, [{}]))
-
-
-def test_an_unreachable_endpoint_is_named_with_what_to_check() -> None:
-    options = VerifyOptions("s", endpoint_url="http://127.0.0.1:9", region="eu-west-1")
-    with pytest.raises(
-        ReadingError, match=r"^endpoint http://127\.0\.0\.1:9: no answer .*; check the address"
-    ):
-        asyncio.run(verify(options))
-
-
-@pytest.mark.parametrize(
-    "endpoint_url", ["nonsense", "http://[x", "http://127.0.0.1:port", "http://127.0.0.1:0"]
-)
-def test_an_endpoint_that_is_no_url_is_named(endpoint_url: str) -> None:
-    with pytest.raises(ReadingError, match=r"^endpoint [^\n]*; give http"):
-        asyncio.run(verify(VerifyOptions("s", endpoint_url=endpoint_url, region="eu-west-1")))
-
-
-def test_a_region_that_is_no_name_is_told_as_such() -> None:
-    with pytest.raises(ReadingError, match=r"region_name 'eu west' doesn't match"):
-        asyncio.run(verify(VerifyOptions("s", endpoint_url="http://127.0.0.1:9", region="eu west")))
-
-
-def test_without_a_region_the_line_says_how_to_set_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    with pytest.raises(ReadingError, match=r"^region: none is set; give --region"):
-        asyncio.run(verify(VerifyOptions("s")))
-
-
-def test_without_credentials_the_line_says_how_to_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(ReadingError, match=r"^credentials: none found"):
-        asyncio.run(verify(VerifyOptions("s", region="eu-west-1")))
-
-
-@pytest.mark.parametrize(
-    ("url", "local"),
-    [
-        ("http://127.0.0.1:4567", True),
-        ("http://127.8.0.1", True),
-        ("http://[::1]:4567", True),
-        ("http://localhost:4567", True),
-        ("http://192.0.2.1", False),
-        ("https://kinesis.eu-west-1.amazonaws.com", False),
-        ("http://localhost.example.com", False),
-        ("", False),
-    ],
-)
-def test_only_this_machines_own_addresses_are_loopback(url: str, local: bool) -> None:
-    assert is_loopback(url) is local

@@ -201,8 +201,9 @@ def test_from_leaves_out_what_arrived_before(endpoint: str) -> None:
         async with kinesis_client("", endpoint) as client:
             name = await create(client, 2)
             await put(client, name, entries(*range(20)))
-            await asyncio.sleep(2)  # the API has whole seconds here
+            await asyncio.sleep(0.05)
             from_time = datetime.now(UTC)
+            await asyncio.sleep(0.05)
             await put(client, name, entries(*range(20, 40)))
         return await report_of(endpoint, name, from_time=from_time)
 

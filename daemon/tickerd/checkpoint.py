@@ -14,6 +14,7 @@ import msgspec
 from tickerd.schedule import FRAMES_PER_SECOND, QUIET, Rates, Segment, Timeline
 
 CHECKPOINT_VERSION = 1
+SEGMENTS_KEPT = 64  # `verify` makes what was delivered again too, and needs its segments for that
 
 
 class Recipe(msgspec.Struct, frozen=True):
@@ -153,7 +154,7 @@ class Progress:
     def snapshot(self, begun_below: int) -> Checkpoint:
         """What to write now so that frames below `begun_below` may be begun afterwards."""
         lowest = self.lowest_unacknowledged
-        self.timeline.forget_below(lowest)
+        self.timeline.forget_below(lowest, SEGMENTS_KEPT)
         return msgspec.structs.replace(
             self.checkpoint,
             lowest_unacknowledged=lowest,

@@ -15,7 +15,12 @@ from tickerd import __version__
 from tickerd.config import Loaded, SettingsError, describe, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
+from tickerd.planning import arguments as planning
+from tickerd.schedule import RECORDS_PER_PART_MAX
+from tickerd.settings import Settings
+from tickerd.usage import CommandParser
 
+FEEDS = ("forex", "stock", "news")
 EXIT_FAILED, EXIT_USAGE, EXIT_SETTINGS = 1, 2, 78
 
 
@@ -51,13 +56,21 @@ def say(line: str) -> None:
     sys.stderr.write(f"tickerd: {line}\n")
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with arguments in one line; its parsers of commands do so too."""
+
+    def error(self, message: str) -> Never:
+        """Name the fault and where to read on."""
+        arguments_error(f"{message}; usage: {self.prog} --help")
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
     )
     top.add_argument("--version", action="version", version=f"tickerd {__version__}")
-    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=CommandParser)
 
     def add(name: str, text: str, work: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
@@ -93,33 +106,45 @@ def parser() -> argparse.ArgumentParser:
         "--records", type=count, help="exactly so many, at the smallest rate that makes them before --to"
     )
     generate.add_argument("--rate", type=positive, help="records per second (rate.records_per_second)")
-    generate.add_argument("--feed", choices=("forex", "stock", "news"), help="this feed alone")
+    generate.add_argument("--feed", choices=FEEDS, help="this feed alone")
     generate.add_argument("--instrument", metavar="I", help="this pair, stock or currency alone")
     generate.add_argument("--seed", type=seed, help="the market's seed (market.seed)")
     generate.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
     generate.add_argument(
         "--chunk",
         type=count,
-        default=16_000,
+        default=RECORDS_PER_PART_MAX,
         metavar="N",
-        help="records made at once (16000); changes no byte",
+        help="records made at once (no byte changes)",
     )
     generate.add_argument("--account", type=Path, metavar="FILE", help="account.json; needs --owed")
     generate.add_argument("--owed", action="store_true", help="what the account's sources still owe")
 
-    add("check", "say whether the settings are sound", _check)
+    check = add("check", "whether the settings are sound, and with --online whether they would work", _check)
+    check.add_argument("--online", action="store_true", help="ask the service too; nothing is written")
     add("config", "the settings in force and where each came from", _config)
 
     verify = add("verify", "read a stream back and say what was lost, doubled or altered", _verify)
     verify.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
     verify.add_argument("--json", action="store_true", help="the report as JSON on standard output")
-    verify.add_argument("--from", type=moment, dest="from_time", metavar="T", help="read from this time on")
+    verify.add_argument("--from", type=moment, dest="from_time", metavar="T", help="arrived at T or later")
+    verify.add_argument("--to", type=moment, dest="to_time", metavar="T", help="arrived before T")
+    verify.add_argument("--source", action="append", default=[], metavar="S", help="this source alone")
     verify.add_argument(
         "--settle", type=not_negative, default=60.0, help="seconds left out at both ends (60)"
     )
     verify.add_argument(
-        "--account", type=Path, metavar="FILE", help="account.json: judge heads and tails too"
+        "--account", type=Path, metavar="FILE", help="account.json: judge heads, tails and contents too"
     )
+    verify.add_argument("--follow", action="store_true", help="read on, and report from time to time")
+
+    tail = add("tail", "show a stream's records as they arrive", _tail)
+    tail.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
+    tail.add_argument("--from", type=moment, dest="from_time", metavar="T", help="from this arrival on (now)")
+    tail.add_argument("--source", action="append", default=[], metavar="S", help="this source alone")
+    tail.add_argument("--feed", action="append", default=[], choices=FEEDS, help="this feed alone")
+
+    planning.add_to(add("plan", "shards, hosts and monthly cost for a wanted rate", _plan))
     return top
 
 
@@ -151,7 +176,9 @@ def count(text: str) -> int:
 
 def seed(text: str) -> int:
     """A seed of the market."""
-    return int(text) if text == "0" else count(text)
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**63 - 1}")
+    return int(text)
 
 
 def port(text: str) -> int:
@@ -189,7 +216,18 @@ def _check(arguments: argparse.Namespace) -> int:
     check_universe(loaded.settings)
     sys.stdout.write("the settings are sound\n")
     sys.stdout.write(ceiling_line(loaded.settings) + "\n")
-    return 0
+    return _check_online(loaded.settings) if arguments.online else 0
+
+
+def _check_online(settings: Settings) -> int:
+    import asyncio  # noqa: PLC0415
+
+    from tickerd.online import check_online  # noqa: PLC0415
+
+    findings = asyncio.run(check_online(settings))
+    for finding in findings:
+        sys.stdout.write(finding.line + "\n") if finding.works else say(finding.line)
+    return 0 if all(finding.works for finding in findings) else EXIT_FAILED
 
 
 def _config(arguments: argparse.Namespace) -> int:
@@ -261,31 +299,30 @@ def arguments_error(line: str) -> Never:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    import asyncio  # noqa: PLC0415
+    return _reading("verify", arguments)
 
+
+def _tail(arguments: argparse.Namespace) -> int:
+    return _reading("tail", arguments)
+
+
+def _reading(command: str, arguments: argparse.Namespace) -> int:
     from tickerd.reading import ReadingError  # noqa: PLC0415
-    from tickerd.reading.account_file import load_account  # noqa: PLC0415
-    from tickerd.reading.progress import shown  # noqa: PLC0415
-    from tickerd.reading.report import render, report_json  # noqa: PLC0415
-    from tickerd.reading.verify import VerifyOptions, verify  # noqa: PLC0415
+    from tickerd.reading.command import tail, verify  # noqa: PLC0415
 
-    kinesis = _loaded(arguments).settings.kinesis
+    settings = _loaded(arguments).settings
     try:
-        options = VerifyOptions(
-            stream=arguments.stream or kinesis.stream,
-            region=kinesis.region,
-            endpoint_url=kinesis.endpoint_url,
-            role_arn=kinesis.role_arn,
-            from_time=arguments.from_time,
-            settle_s=arguments.settle,
-            account=load_account(arguments.account) if arguments.account else None,
-        )
-        with shown("reading") as progress:
-            report = asyncio.run(verify(options, progress))
+        return (verify if command == "verify" else tail)(arguments, settings)
     except ReadingError as error:
         raise Failed(str(error)) from error
-    if arguments.json:
-        sys.stdout.buffer.write(report_json(report) + b"\n")
-    else:
-        sys.stdout.write(render(report) + "\n")
-    return report.exit_code
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from tickerd.planning.page import PlanError, plan  # noqa: PLC0415
+
+    settings = load(arguments.config, arguments.set).settings
+    try:
+        sys.stdout.write(plan(settings, planning.wanted_of(arguments, settings), as_json=arguments.json))
+    except PlanError as error:
+        raise Failed(str(error)) from error
+    return 0

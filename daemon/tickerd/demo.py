@@ -59,8 +59,11 @@ def demo(rate: float, seconds: float | None, config: Path | None, sets: Sequence
     """Run the demo until Ctrl-C or for so many seconds; 0 when every record generated has arrived."""
     settings = load(config, [*sets, f"rate.records_per_second={rate}"]).settings
     partition_key, shards = stream_for(rate, settings)
-    port = free_port()
-    with tempfile.TemporaryDirectory(prefix="tickerd-demo-") as directory, _stopped_by_signals() as stop:
+    with (
+        web_port() as port,
+        tempfile.TemporaryDirectory(prefix="tickerd-demo-") as directory,
+        _stopped_by_signals() as stop,
+    ):
         ours = {
             "rate.records_per_second": rate,
             "kinesis.stream": "market-log",
@@ -104,14 +107,25 @@ def busiest(shares: "np.typing.NDArray[np.float64]", instruments: Sequence[str],
     return float(shares_by_shard(shares, equal.shards_of(instruments), shards).max())
 
 
-def free_port() -> int:
-    """The usual port of the web side, or any other where that is taken."""
-    for port in (WEB_PORT, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise DemoError("no port is free on 127.0.0.1")
+@contextlib.contextmanager
+def web_port() -> Iterator[int]:
+    """The usual port of the web side, or any other where that is taken, or soon will be by another demo."""
+    # The daemon listens seconds later: until then a name that only one process can have keeps others away.
+    with socket.socket(socket.AF_UNIX) as claim:
+        try:
+            claim.bind(f"\0tickerd-demo-{WEB_PORT}")
+            port = free_port(WEB_PORT)
+        except OSError:
+            port = free_port(0)
+        yield port
+
+
+def free_port(port: int) -> int:
+    """This port of 127.0.0.1, or any for 0; OSError where it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return int(probe.getsockname()[1])
 
 
 def _introduce(rate: float, shards: int, partition_key: str, endpoint: str, port: int) -> None:

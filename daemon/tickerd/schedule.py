@@ -133,9 +133,9 @@ class Timeline:
         else:
             self.segments.append(segment)
 
-    def forget_below(self, frame: int) -> None:
-        """Drop the segments that ended at or before `frame`: nothing of them is owed any more."""
-        while len(self.segments) > 1 and self.segments[1].first_frame <= frame:
+    def forget_below(self, frame: int, kept_min: int = 1) -> None:
+        """Drop the segments that ended at or before `frame` (they owe nothing), but keep the last few."""
+        while len(self.segments) > kept_min and self.segments[1].first_frame <= frame:
             del self.segments[0]
 
     def after_quiet(self, frame: int) -> int:

@@ -45,6 +45,7 @@ class Slot:
         self._start_due_s = 0.0
         self._started_s = 0.0
         self._hung_steps = 0
+        self._looked_s = self._excused_s = 0.0
 
     @property
     def alive(self) -> bool:
@@ -153,7 +154,10 @@ class Slot:
     def _end_if_hung(self) -> None:
         """Stack dump, then TERM, then KILL, when its event loop has not turned for too long."""
         now_s = time.monotonic()
-        heard_s = self.report.beat_s or self._started_s + START_MAX_S - HUNG_S
+        if now_s - self._looked_s > HUNG_STEP_S:
+            self._excused_s = now_s  # it was held up itself, and the whole host may have been
+        self._looked_s = now_s
+        heard_s = max(self.report.beat_s or self._started_s + START_MAX_S - HUNG_S, self._excused_s)
         step = int((now_s - heard_s - HUNG_S) / HUNG_STEP_S) + 1 if now_s - heard_s > HUNG_S else 0
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGKILL)[self._hung_steps : step]:
             log.error("worker %d hangs: %s", self.worker, number.name)

@@ -5,6 +5,7 @@ No frame is given out before the checkpoint that reserves it, with its segment, 
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,7 @@ import msgspec
 from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint, Progress
 from tickerd.clock import Clock
-from tickerd.observe.counters import Report
+from tickerd.observe.counters import Problem, Report
 from tickerd.schedule import (
     FRAMES_PER_SECOND,
     Part,
@@ -28,6 +29,7 @@ from tickerd.schedule import (
 FRAME_S = 1 / FRAMES_PER_SECOND
 SKIP_PAUSE_S = 10.0
 SAVE_PAUSE_S = 1.0
+MESSAGE_CHARACTERS_MAX = 1000  # in the report, whose room is bounded
 RESERVED_MAX_S = 10.0  # no reservation reaches further ahead
 
 log = logging.getLogger(__name__)
@@ -199,11 +201,25 @@ class Source:
             if error is None:
                 self.progress.begun_below = state.begun_below
         if isinstance(error, OSError):
-            log.error("the checkpoint cannot be written: %s: %s", self._path, error.strerror)
+            self._unsaved(error)
             return False
         if error is not None:
             raise error
+        if self._report.unsaved is not None:
+            after_s = round(time.time() - self._report.unsaved.since, 1)
+            log.info("the checkpoint can be written again", extra={"after_s": after_s})
+            self._report.unsaved = None
         return True
+
+    def _unsaved(self, error: OSError) -> None:
+        """Say it once for each cause, until it is mended: no frame is begun meanwhile."""
+        code, known = errno.errorcode.get(error.errno or 0, "OSError"), self._report.unsaved
+        if known is None or known.code != code:
+            message = f"{self._path} cannot be written: {error.strerror}; see to state.directory"
+            log.error("%s", message, extra={"error_code": code})
+            since = time.time() if known is None else known.since
+            known = self._report.unsaved = Problem(code, message[:MESSAGE_CHARACTERS_MAX], since, 0)
+        known.count += 1
 
     def _skip_late(self, rates_at: Callable[[int], Rates]) -> range:
         """Plan to leave out the frames not begun that are too old, and return them; mostly there are none."""

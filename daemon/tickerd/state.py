@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tickerd.checkpoint import Checkpoint, replace_durably
+from tickerd.checkpoint import Checkpoint, Recipe, replace_durably
 from tickerd.schedule import Segment, first_ms
 
 RUN_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"  # base32
@@ -174,6 +174,7 @@ class SourceAccount(msgspec.Struct):
     first_time: str
     segments: list[Segment]
     owed: list[Owed]
+    recipe: Recipe  # with it and the segments `verify` makes every record again
 
 
 class Account(msgspec.Struct):
@@ -191,7 +192,8 @@ def account_of(state: Checkpoint) -> SourceAccount:
     owed = []
     if owed_seq < next_seq:
         owed = [Owed(state.lowest_unacknowledged, state.begun_below, owed_seq, next_seq)]
-    return SourceAccount(state.source, 0, next_seq, _time(state.first_frame), state.segments, owed)
+    began = _time(state.first_frame)
+    return SourceAccount(state.source, 0, next_seq, began, state.segments, owed, state.recipe)
 
 
 def _time(frame: int) -> str:

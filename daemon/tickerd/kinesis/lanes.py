@@ -18,7 +18,7 @@ from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows, joined
 from tickerd.kinesis.settle import Outcome
 
-CALL_BYTES = 1024 * 1024  # of a call, once it has an entry: larger ones hold up the event loop
+CALL_BYTES = 700 * 1024  # of a call, once it has an entry: its body is not large, which the client knows
 FRAMING_BYTES = 1024  # so many of an aggregate, at least, its format may need
 
 assert CALL_BYTES <= CALL_BYTES_MAX, "a call is no larger than the service takes"
@@ -190,7 +190,7 @@ class LaneOutbox:
         order = np.argsort(shards, kind="stable")
         rows, shards = rows.pick(order), shards[order]
         starts = [0, *(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)]
-        return [(self._lanes[shards[start]], rows.part(start, stop)) for start, stop in pairwise(starts)]
+        return [(self._lanes[shards[start]], rows.own_part(start, stop)) for start, stop in pairwise(starts)]
 
     def _close(self, lane: Lane, *, whole: bool) -> None:
         """Make entries of a lane's open records: of all of them, or of those that fill entries."""

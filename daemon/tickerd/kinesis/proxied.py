@@ -1,12 +1,15 @@
 """POST requests through a proxy (HTTP_PROXY, HTTPS_PROXY): aiohttp's affair, at aiohttp's speed."""
 
 import asyncio
+import io
 import ssl
 from collections.abc import Mapping
 
 import aiohttp
 
 from tickerd.kinesis.http import Endpoint
+
+LARGE_BYTES = 1024 * 1024  # bodies beyond it are sent in pieces, so that the event loop turns meanwhile
 
 
 class ProxyConnectionError(ConnectionError):
@@ -37,8 +40,9 @@ class Proxied:
 
     async def post(self, headers: Mapping[str, str], body: bytes) -> tuple[int, bytes]:
         """Send a request, and return the answer's status and body. TimeoutError, or another OSError."""
+        data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
         try:
-            async with self._session.post(self._url, data=body, headers=headers, proxy=self._proxy) as answer:
+            async with self._session.post(self._url, data=data, headers=headers, proxy=self._proxy) as answer:
                 return answer.status, await answer.read()
         except aiohttp.ClientProxyConnectionError as error:
             raise ProxyConnectionError(str(error)) from error

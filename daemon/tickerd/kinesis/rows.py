@@ -43,6 +43,11 @@ class Rows:
             self.sizes[start:stop],
         )
 
+    def own_part(self, start: int, stop: int) -> "Rows":
+        """The same, in columns of its own: a part that waits long must not keep the whole alive."""
+        part = self.part(start, stop)
+        return Rows(part.data, part.keys.copy(), part.feeds.copy(), part.frames.copy(), part.sizes.copy())
+
     def pick(self, numbers: Sequence[int] | NDArray[np.intp]) -> "Rows":
         """The records with these numbers, in this order."""
         numbers = np.asarray(numbers, dtype=np.intp)

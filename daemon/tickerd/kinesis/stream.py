@@ -80,11 +80,13 @@ class KinesisStream:
 
     async def close(self) -> None:
         """Close every connection; a stream that was never opened too."""
-        if self._looking is not None:
-            self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
-        await self._client.close()
+        try:
+            if self._looking is not None:
+                self._looking.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._looking
+        finally:
+            await self._client.close()
 
     @property
     def head(self) -> bytes:

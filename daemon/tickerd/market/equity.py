@@ -14,6 +14,7 @@ from tickerd.market.universe import MARKET_VOL, SECTOR_VOL, Stock
 
 WORLD_SHARE = 0.5  # of the variance of an exchange's market that all exchanges have in common
 STOCK_LEVERAGE, MARKET_LEVERAGE = 0.3, 0.7  # a fall raises what comes next, a market's more than a stock's
+_VOL_MIN = 1e-9  # what does not move at all has no return to compare with its size
 STOCKS_PER_CHUNK = 512  # what a step of work holds: arrays of this width stay in the processor's cache
 
 
@@ -53,7 +54,7 @@ class Equities:
             commons.group,
             activity,
             keys([f"stock {stock.symbol}" for stock in stocks], "walk", seed),
-            self.annual_vol * own,
+            np.maximum(self.annual_vol * own, _VOL_MIN),
             self.profiles,
             np.full(len(stocks), STOCK_LEVERAGE),
         )

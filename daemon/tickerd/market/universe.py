@@ -29,6 +29,8 @@ CHOICES = 65_536
 MACRO_CHANCE = 0.1
 """Share of the news feed's records that are about currencies."""
 STOCKS_MAX = 20_000
+TICKS_MAX, SPREAD_TICKS_MAX = 2_500_000_000, 10_000_000
+"""Of a reference price, and of an ordinary spread: what 64 bits hold however far prices move."""
 
 FACTOR_VOL = 0.06
 """Annual volatility of each of the common factors of currencies: europe, commodity, asia."""
@@ -124,6 +126,7 @@ class Universe:
     def _faults(self) -> Iterator[Fault]:
         yield from self._repetitions()
         yield from self._strangers()
+        yield from self._extremes()
         for row, phrase in enumerate(self.phrases):
             if reason := phrase_fault(phrase):
                 yield Fault("phrases.csv", row, reason)
@@ -167,6 +170,17 @@ class Universe:
                 reason = f"exchange = {stock.exchange!r}: expected one of {', '.join(EXCHANGES)}"
                 yield Fault("stocks.csv", row, reason)
 
+    def _extremes(self) -> Iterator[Fault]:
+        """Prices that are too large or too small for their decimals."""
+        usd = {currency.code: currency.usd_value for currency in self.currencies}
+        for row, pair in enumerate(self.pairs):
+            rate = usd[pair.base] / usd[pair.quote]
+            if reason := _out_of_range(rate, pair.decimals, pair.spread_ticks):
+                yield Fault("pairs.csv", row, f"{pair.pair}: {reason}")
+        for row, stock in enumerate(self.stocks):
+            if reason := _out_of_range(stock.price, stock.decimals, stock.spread_ticks):
+                yield Fault("stocks.csv", row, f"{stock.symbol}: {reason}")
+
     def _check_whole(self) -> None:
         if not self.pairs or not self.stocks:
             raise UniverseError("universe: pairs.csv and stocks.csv need at least one row each")
@@ -205,6 +219,16 @@ def _check_directory(directory: Traversable) -> None:
     if other or set(FILES).isdisjoint(names):
         fault = f"{other[0]} is none of" if other else "has none of"
         raise UniverseError(f"universe: {directory}: {fault} {', '.join(FILES)}")
+
+
+def _out_of_range(price: float, decimals: int, spread_ticks: float) -> str:
+    """What is wrong with a reference price and its decimals, or nothing."""
+    ticks = price * float(10**decimals)
+    if ticks < 1:
+        return f"{price:g} is less than one unit of its last decimal; give more than {decimals} decimals"
+    if ticks > TICKS_MAX or spread_ticks > SPREAD_TICKS_MAX:
+        return f"{price:g} or its spread has too many units of its last decimal; give fewer than {decimals}"
+    return ""
 
 
 def _pair_variance(rows: Mapping[str, Currency], pair: Pair) -> float:

@@ -86,7 +86,7 @@ def empty_histogram(bounds: tuple[float, ...]) -> Histogram:
 
 
 class Problem(msgspec.Struct):
-    """A cause that stands in the way of delivery; `since` in seconds (UTC, since 1970)."""
+    """A cause that stands in the way; `since` in seconds (UTC, since 1970)."""
 
     code: str
     message: str
@@ -158,6 +158,7 @@ class Report(msgspec.Struct):
     resident_bytes: int = 0
     problems: list[Problem] = msgspec.field(default_factory=list)  # what stands in the way of delivery
     notices: list[Problem] = msgspec.field(default_factory=list)  # what is not done as it was set, and why
+    unsaved: Problem | None = None  # why the checkpoint cannot be written
     stream: StreamReport | None = None
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from tickerd.checkpoint import Recipe
 from tickerd.reading import ReadingError
 from tickerd.schedule import Segment
 
@@ -30,6 +31,7 @@ class AccountedSource(msgspec.Struct, frozen=True):
     first_time: datetime | None = None  # of the first record; None when it made none
     segments: tuple[Segment, ...] = ()
     owed: tuple[Owed, ...] = ()
+    recipe: Recipe | None = None  # what its records are made of; accounts of older versions do not say
 
     def acknowledged(self) -> list[tuple[int, int]]:
         """The seqs that must be in the stream, as ascending [start, stop) ranges that do not touch."""

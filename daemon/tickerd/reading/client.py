@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import ClientCreatorContext
+from aiobotocore.session import AioSession, ClientCreatorContext
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -17,6 +17,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as NoConnectionError,
 )
+from botocore.parsers import ResponseParserError
 
 from tickerd.kinesis.session import open_session
 from tickerd.reading import ReadingError
@@ -36,13 +37,23 @@ REFUSED_CREDENTIALS = {
 
 @asynccontextmanager
 async def kinesis_client(region: str, endpoint_url: str, role_arn: str = "") -> AsyncIterator[Any]:
-    """An aiobotocore Kinesis client; an empty `region` or `endpoint_url` is left to the library's chain.
+    """An aiobotocore Kinesis client, as `open_kinesis` makes it."""
+    async with open_kinesis(region, endpoint_url, role_arn) as (client, _):
+        yield client
 
-    Raises ReadingError where no client can be made of these settings.
+
+@asynccontextmanager
+async def open_kinesis(
+    region: str, endpoint_url: str, role_arn: str = ""
+) -> AsyncIterator[tuple[Any, AioSession]]:
+    """An aiobotocore Kinesis client and the session that its credentials come from.
+
+    An empty `region` or `endpoint_url` is left to the library's chain. Raises ReadingError where no client
+    can be made of these settings.
     """
     with errors_as_one_line(region=region, endpoint_url=endpoint_url):
         try:
-            making = await _making(region, endpoint_url, role_arn)
+            making, session = await _making(region, endpoint_url, role_arn)
             client = await making.__aenter__()
         except ValueError as error:  # the word for an endpoint that is not a URL
             if isinstance(error, BotoCoreError):  # a region's name, for one
@@ -51,16 +62,16 @@ async def kinesis_client(region: str, endpoint_url: str, role_arn: str = "") -> 
                 f"endpoint {endpoint_url!r}: {_line(error)}; give http(s)://host:port"
             ) from None
     try:
-        yield client
+        yield client, session
     finally:
         await making.__aexit__(None, None, None)
 
 
-async def _making(region: str, endpoint_url: str, role_arn: str) -> ClientCreatorContext:
+async def _making(region: str, endpoint_url: str, role_arn: str) -> tuple[ClientCreatorContext, AioSession]:
     if urlsplit(endpoint_url).port == 0:  # asking for the port is what checks it
         raise ValueError("port 0 cannot be called")
     session, found_region = await open_session(region, endpoint_url, role_arn)
-    return session.create_client(
+    making = session.create_client(
         "kinesis",
         region_name=found_region,
         endpoint_url=endpoint_url or None,
@@ -71,6 +82,7 @@ async def _making(region: str, endpoint_url: str, role_arn: str) -> ClientCreato
             retries={"mode": "standard", "total_max_attempts": 3},
         ),
     )
+    return making, session
 
 
 @contextmanager
@@ -92,7 +104,11 @@ def errors_as_one_line(region: str, endpoint_url: str, stream: str = "") -> Iter
             f"endpoint {endpoint_url or 'of Kinesis'}: no answer ({_line(error)}); "
             f"check the address, the region {region or '(none)'} and that it is up"
         ) from None
-    except BotoCoreError as error:  # profiles, partial credentials, an answer that is not Kinesis'
+    except ResponseParserError as error:
+        raise ReadingError(
+            f"endpoint {endpoint_url or 'of Kinesis'}: {_line(error)}; check that it is one of Kinesis"
+        ) from None
+    except BotoCoreError as error:  # profiles, partial credentials
         raise ReadingError(f"endpoint {endpoint_url or 'of Kinesis'}: {_line(error)}") from None
 
 

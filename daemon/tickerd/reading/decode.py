@@ -1,16 +1,21 @@
-"""From the bytes of a stream's entry to what the account needs of each record in it.
+"""From the entries of a shard to what the account needs of each record in them.
 
-A record that claims to be ours and cannot be read is corrupt; what never was ours is foreign. Aggregates of
-the Kinesis Producer Library are recognised, not yet taken apart.
+A record that claims to be ours and cannot be read is corrupt; what never was ours is foreign. Lines and
+aggregates are taken apart; an aggregate that the Client Library would throw away counts as discarded.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
-AGGREGATE_MAGIC = b"\xf3\x89\x9a\xc2"
+from tickerd.kinesis.kpl import MAGIC
+from tickerd.reading.aggregates import members
+from tickerd.reading.get_records import Entry
+from tickerd.reading.stream import StreamShard
+
 BETWEEN_LINES = b"}\n{"  # never inside one JSON object: strings hold no raw newline
 
 
@@ -19,7 +24,6 @@ class Unreadable(Enum):
 
     CORRUPT = "corrupt"
     FOREIGN = "foreign"
-    AGGREGATE = "aggregate"
 
 
 class Member(msgspec.Struct, gc=False):
@@ -46,6 +50,47 @@ _msgpack_member = msgspec.msgpack.Decoder(Member)
 _msgpack_claim = msgspec.msgpack.Decoder(_Claim)
 
 
+class Unpacked(NamedTuple):
+    """The records of some entries: `payloads` and, for each, the number of its entry.
+
+    `damaged`: numbers of entries that are aggregates and cannot be taken apart. `discarded`: the members of
+    aggregates of which one lies outside the shard.
+    """
+
+    payloads: list[bytes]
+    entry_of: list[int]
+    damaged: list[int]
+    discarded: int
+
+
+def unpack(entries: Sequence[Entry], shard: StreamShard) -> Unpacked:
+    """Take the entries of a shard apart into records, whatever these hold."""
+    payloads: list[bytes] = []
+    entry_of: list[int] = []
+    damaged: list[int] = []
+    discarded = 0
+    for number, entry in enumerate(entries):
+        data = entry.data
+        if data.startswith(MAGIC):
+            try:
+                several, within = members(data, shard.hash_key_start, shard.hash_key_end)
+            except ValueError:
+                damaged.append(number)
+                continue
+            if not within:
+                discarded += len(several)
+                continue
+        elif b"\n" in data:
+            several = split(data)
+        else:
+            payloads.append(data)
+            entry_of.append(number)
+            continue
+        payloads += several
+        entry_of += [number] * len(several)
+    return Unpacked(payloads, entry_of, damaged, discarded)
+
+
 def split(data: bytes) -> list[bytes]:
     """The records of an entry: its lines where it is newline-delimited JSON, else the entry itself."""
     if data[:1] == b"{" and (BETWEEN_LINES in data or data.endswith(b"\n")):
@@ -53,21 +98,33 @@ def split(data: bytes) -> list[bytes]:
     return [data]
 
 
+def decode_all(payloads: Sequence[bytes]) -> list[Member | Unreadable]:
+    """Each record's common fields, or why it has none."""
+    decoder = _msgpack_member if payloads and _is_map(payloads[0]) else _json_member
+    try:
+        return list(map(decoder.decode, payloads))  # all are records of one format, nearly always
+    except (ValueError, RecursionError):
+        return list(map(decode, payloads))
+
+
 def decode(data: bytes) -> Member | Unreadable:
     """One record's common fields, or why it has none."""
-    first = data[0] if data else 0
+    decoder = _msgpack_member if _is_map(data) else _json_member
     try:
-        if first == ord("{"):
-            return _json_member.decode(data)
-        if 0x80 <= first <= 0x8F:  # a MessagePack map of at most 15 fields
-            return _msgpack_member.decode(data)
+        return decoder.decode(data)
     except (ValueError, RecursionError):  # malformed, mistyped, not UTF-8, nested beyond all measure
         return _why(data)
-    return Unreadable.AGGREGATE if data.startswith(AGGREGATE_MAGIC) else Unreadable.FOREIGN
+
+
+def _is_map(data: bytes) -> bool:
+    """Whether a MessagePack map begins here, of at most 15 fields; no JSON begins so."""
+    return len(data) > 0 and 0x80 <= data[0] <= 0x8F
 
 
 def _why(data: bytes) -> Unreadable:
-    is_json = data[0] == ord("{")
+    is_json = data[:1] == b"{"
+    if not is_json and not _is_map(data):
+        return Unreadable.FOREIGN
     try:
         claim = _json_claim.decode(data) if is_json else _msgpack_claim.decode(data)
     except (ValueError, RecursionError):

@@ -4,151 +4,134 @@ Without an account a reader cannot know what was still on its way at either end 
 records that are `settle_s` away from both ends are judged. With one, heads and tails are judged too.
 """
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tickerd.reading.account_file import Account, AccountedSource
-from tickerd.reading.accounting import Columns, Seqs, copies, delays_s, holes, joined, out_of_order
-from tickerd.reading.decode import Unreadable
 from tickerd.reading.report import COLUMNS, Report, SourceReport, Totals
-from tickerd.reading.tally import CORRUPT_SHOWN_MAX, ShardTally
+from tickerd.reading.seen import Holes, holes
+from tickerd.reading.tally import CORRUPT_SHOWN_MAX, Bounds, SourceTally, Tally
 
-SNAPSHOT_SOURCE = re.compile(r".+-logs-[0-9A-Za-z]{8}")  # one snapshot, asked for over HTTP
-
-Times = NDArray[np.int64]
-
-
-class Judged(NamedTuple):
-    """The seqs that must be there, as ascending [start, stop) ranges, and what to tell people."""
-
-    wanted: list[tuple[int, int]]
-    note: str = ""
+Ranges = list[tuple[int, int]]  # of seqs, ascending, as [start, stop)
 
 
-def settled(seq: Seqs, time_ms: Times, first_ms: float, last_ms: float) -> Judged:
-    """From the lowest to the highest seq whose time is within [first_ms, last_ms]; columns are [records]."""
-    within = seq[(time_ms >= first_ms) & (time_ms <= last_ms)]
-    return Judged([(int(within.min()), int(within.max()) + 1)] if len(within) else [])
+class Cut(NamedTuple):
+    """Where the stream's past and what was asked for end: arrivals before `from_time` and from `to_time` on
+    were not read (None: no such end)."""
+
+    from_time: datetime | None = None
+    to_time: datetime | None = None
+
+    def bounds(self, settle_s: float) -> Bounds:
+        """The times between which all records must have been read, in ms since 1970."""
+        low = float("-inf") if self.from_time is None else (self.from_time.timestamp() + settle_s) * 1000
+        high = float("inf") if self.to_time is None else (self.to_time.timestamp() - settle_s) * 1000
+        return low, high
 
 
-def accounted(
-    source: AccountedSource, seq: Seqs, time_ms: Times, cut_at: datetime | None, settle_s: float
-) -> Judged:
-    """What the account says was acknowledged; `seq` and `time_ms` are [records] of what was read.
-
-    `cut_at` is the moment before which arrivals were not read (forgotten by the stream, or not asked for).
-    A source that began before it is judged from its first seq that is `settle_s` younger.
-    """
-    wanted = source.acknowledged()
-    beyond = int(np.count_nonzero(np.unique(seq) >= source.next_seq))
-    notes = [f"{source.source}: {beyond:,} records beyond the account's end, not judged"] if beyond else []
-    if cut_at is not None and source.first_time is not None and source.first_time < cut_at:
-        young = seq[time_ms >= (cut_at.timestamp() + settle_s) * 1000]
-        start = int(young.min()) if len(young) else source.next_seq
-        wanted = [(max(start, low), high) for low, high in wanted if high > start]
-        whence = f"from seq {start} on" if wanted else "not at all"
-        notes.append(f"{source.source}: began before what could be read; judged {whence}")
-    return Judged(wanted, "; ".join(notes))
+def accounted_bounds(account: Account, cut: Cut, settle_s: float) -> dict[str, Bounds]:
+    """Per source of the account, the times between which it is judged: all of it where nothing is cut off."""
+    low, high = cut.bounds(settle_s)
+    bounds = {}
+    for source in account.sources:
+        began = source.first_time  # None: it made nothing
+        headless = cut.from_time is not None and began is not None and began < cut.from_time
+        bounds[source.source] = (low if headless else float("-inf"), high)
+    return bounds
 
 
 def judge(
-    stream: str,
-    tallies: Sequence[ShardTally],
-    account: Account | None,
-    settle_s: float,
-    cut_at: datetime | None,
+    stream: str, tally: Tally, account: Account | None, settle_s: float, notes: Sequence[str] = ()
 ) -> Report:
-    """The report of what was read; `tallies` stand in the order of reading, parents before children.
-
-    `cut_at` as in `accounted`, and of no use without an account.
-    """
+    """The report of what was read; the tally knows the bounds that `accounted_bounds` gave."""
+    report = Report(stream, Totals(), [], [shard.report() for shard in tally.shards.values()])
     promised = {source.source: source for source in account.sources} if account else {}
-    parts = _by_source(tallies, promised)
-    snapshots = frozenset(name for name in parts if SNAPSHOT_SOURCE.fullmatch(name)) - promised.keys()
-    first_ms, last_ms = _span_ms([columns for name in parts.keys() - snapshots for columns in parts[name]])
-    report = Report(stream, Totals(), [], [tally.report() for tally in tallies], snapshots)
-    for name in sorted(parts):
-        seq = joined([columns.seq for columns in parts[name]])
-        time_ms = joined([columns.time_ms for columns in parts[name]])
+    for name in sorted(tally.sources):
+        source = tally.sources[name]
+        source.settled.widen(*tally.bounds_of(source))
         if name in promised:
-            judged = accounted(promised[name], seq, time_ms, cut_at, settle_s)
-        elif name in snapshots:
-            judged = Judged([])
+            wanted = _accounted(report, promised[name], source)
         else:
-            judged = settled(seq, time_ms, first_ms + settle_s * 1000, last_ms - settle_s * 1000)
-            if account is not None:
-                judged = Judged(judged.wanted, f"{name}: not in the account, judged by its gaps only")
-        _add_source(report, name, parts[name], judged)
-    _add_up(report, tallies)
+            wanted = [] if source.is_snapshot else _settled(source)
+            if account is not None and not source.is_snapshot:
+                report.notes.append(f"{name}: not in the account, judged by its gaps only")
+        _add_source(report, name, source, wanted)
+    report.notes += notes
+    _add_up(report, tally)
     if report.seqs_judged == 0:
-        report.nothing_judged = _nothing(stream, account, settle_s, (last_ms - first_ms) / 1000)
+        report.nothing_judged = _nothing(stream, account, settle_s, (tally.last_ms - tally.first_ms) / 1000)
     return report
 
 
-def _by_source(
-    tallies: Sequence[ShardTally], promised: dict[str, AccountedSource]
-) -> dict[str, list[Columns]]:
-    parts: dict[str, list[Columns]] = {name: [] for name in promised}
-    for tally in tallies:
-        for name, columns in tally.sources.items():
-            parts.setdefault(name, []).append(columns)
-    return parts
+def _settled(source: SourceTally) -> Ranges:
+    """From the lowest to the highest seq that is far enough from both ends."""
+    low, high = source.settled.lowest, source.settled.highest
+    return [] if low is None or high is None else [(low, high + 1)]
 
 
-def _span_ms(parts: Sequence[Columns]) -> tuple[int, int]:
-    """The earliest and the latest record time; (0, -1) where there are no records."""
-    times = [np.frombuffer(columns.time_ms, np.int64) for columns in parts]
-    if not times:
-        return 0, -1
-    return min(int(time.min()) for time in times), max(int(time.max()) for time in times)
+def _accounted(report: Report, promised: AccountedSource, source: SourceTally) -> Ranges:
+    """What the account says was acknowledged, of what could be read; notes what that leaves out."""
+    name, wanted = promised.source, promised.acknowledged()
+    there = source.seen.ranges()
+    beyond = int((there[:, 1] - there[:, 0].clip(promised.next_seq)).clip(0).sum())
+    if beyond:
+        report.notes.append(f"{name}: {beyond:,} records beyond the account's end, not judged")
+    low_ms, high_ms = source.bounds or (0, 0)
+    start, stop = promised.first_seq, promised.next_seq
+    if low_ms > float("-inf"):
+        start = stop if source.settled.lowest is None else source.settled.lowest
+        whence = f"from seq {start} on" if any(high > start for _, high in wanted) else "not at all"
+        report.notes.append(f"{name}: began before what could be read; judged {whence}")
+    if high_ms < float("inf"):
+        stop = start if source.settled.highest is None else source.settled.highest + 1
+    cut = [(max(start, low), min(stop, high)) for low, high in wanted]
+    return [(low, high) for low, high in cut if low < high]
 
 
-def _add_source(report: Report, name: str, parts: Sequence[Columns], judged: Judged) -> None:
-    seq = joined([columns.seq for columns in parts])
-    seen = copies(seq, joined([columns.content for columns in parts]))
-    missing = holes(seen.distinct, judged.wanted)
-    anywhere = int(seen.distinct[0]) if len(seen.distinct) else 0
-    p50_s, p99_s = delays_s(
-        seen,
-        joined([columns.time_ms for columns in parts]),
-        joined([columns.arrival_ms for columns in parts]),
-    )
+def _add_source(report: Report, name: str, source: SourceTally, wanted: Ranges) -> None:
+    there = source.seen.ranges()
+    missing: Holes = holes(there, wanted)
+    anywhere = int(there[0, 0]) if len(there) else 0
     report.sources.append(
         SourceReport(
             source=name,
-            first_seq=judged.wanted[0][0] if judged.wanted else anywhere,
-            next_seq=judged.wanted[-1][1] if judged.wanted else anywhere,
-            records=len(seq),
+            first_seq=wanted[0][0] if wanted else anywhere,
+            next_seq=wanted[-1][1] if wanted else anywhere,
+            records=source.records,
             lost=missing.lost,
-            duplicates=seen.duplicates,
-            altered=seen.altered,
-            out_of_order=out_of_order(seen, joined([columns.instrument for columns in parts])),
+            duplicates=source.duplicates,
+            altered=source.altered,
+            out_of_order=source.out_of_order,
             corrupt=0,
             foreign=0,
-            delay_p50_s=p50_s,
-            delay_p99_s=p99_s,
+            delay_p50_s=source.delays.quantile_s(0.50),
+            delay_p99_s=source.delays.quantile_s(0.99),
         )
     )
-    report.seqs_judged += sum(stop - start for start, stop in judged.wanted)
+    report.seqs_judged += sum(stop - start for start, stop in wanted)
     report.holes[name] = missing
-    report.notes += [judged.note] if judged.note else []
+    if source.is_snapshot:
+        report.snapshots.add(name)
+    if source.spread:
+        report.spread.add(name)
+    if source.altered:
+        more = ", …" if source.altered > len(source.altered_shown) else ""
+        report.notes.append(f"altered of {name}: {', '.join(map(str, source.altered_shown))}{more}")
+    if source.seen.uncompared:
+        report.notes.append(
+            f"{name}: {source.seen.uncompared:,} copies came too late for their bytes to be compared"
+        )
 
 
-def _add_up(report: Report, tallies: Sequence[ShardTally]) -> None:
+def _add_up(report: Report, tally: Tally) -> None:
     for name in COLUMNS:
         setattr(report.totals, name, sum(getattr(row, name) for row in report.sources))
     report.totals.corrupt = sum(shard.corrupt for shard in report.shards)
     report.totals.foreign = sum(shard.foreign for shard in report.shards)
-    corrupt = [line for tally in tallies for line in tally.corrupt]
+    corrupt = [line for shard in tally.shards.values() for line in shard.corrupt]
     report.notes += corrupt[:CORRUPT_SHOWN_MAX]
-    aggregates = sum(tally.unreadable[Unreadable.AGGREGATE] for tally in tallies)
-    if aggregates:
-        report.notes.append(f"aggregated records, not taken apart yet and counted as foreign: {aggregates:,}")
+    report.discarded = sum(shard.discarded for shard in report.shards)
 
 
 def _nothing(stream: str, account: Account | None, settle_s: float, span_s: float) -> str:

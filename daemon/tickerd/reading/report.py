@@ -1,11 +1,18 @@
 """What `verify` found, as a table for people and as the JSON of the contract."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
-from tickerd.reading.accounting import Holes
+from tickerd.reading.seen import Holes
 
+SPREAD = (
+    "out of order means nothing where it is -: an instrument's records lie on several shards (even keys, or "
+    "the stream places them itself), which have no order among them"
+)
+DISCARDED = (
+    "in aggregates of which a member lies outside the shard; the Client Library throws them away whole"
+)
 COLUMNS = ("records", "lost", "duplicates", "altered", "out_of_order")
 
 
@@ -42,7 +49,11 @@ class SourceReport(msgspec.Struct):
 
 
 class ShardReport(msgspec.Struct):
-    """One shard: `records` counts what could be read as records, copies too."""
+    """One shard: `records` counts what could be read as records, copies too.
+
+    `discarded` are the members of aggregates that the Client Library throws away whole, since one of their
+    hash keys lies outside the shard: they count as not stored, and nowhere else.
+    """
 
     shard_id: str
     parent_shard_id: str | None
@@ -51,19 +62,26 @@ class ShardReport(msgspec.Struct):
     records: int
     corrupt: int
     foreign: int
+    discarded: int
 
 
 class Report(msgspec.Struct):
-    """The whole account of a stream; `nothing_judged` says why where there was nothing to judge."""
+    """The whole account of a stream; `nothing_judged` says why where there was nothing to judge.
+
+    `snapshots`: the sources that are one-off snapshots, reported apart. `spread`: those of which instruments
+    lie on several shards at once, so that only the order within a shard could be counted.
+    """
 
     stream: str
     totals: Totals
     sources: list[SourceReport]
     shards: list[ShardReport]
-    snapshots: frozenset[str] = frozenset()  # which sources are one-off snapshots, reported apart
+    snapshots: set[str] = msgspec.field(default_factory=set)
+    spread: set[str] = msgspec.field(default_factory=set)
     holes: dict[str, Holes] = msgspec.field(default_factory=dict)  # by source
     notes: list[str] = msgspec.field(default_factory=list)
     seqs_judged: int = 0
+    discarded: int = 0
     nothing_judged: str = ""
 
     @property
@@ -85,27 +103,40 @@ def render(report: Report) -> str:
     paragraphs = [f"stream {report.stream}: {shards}, {totals.records:,} records"]
     judged = [row for row in report.sources if row.source not in report.snapshots]
     apart = [row for row in report.sources if row.source in report.snapshots]
-    paragraphs += [_table("source", judged)] if judged else []
-    paragraphs += [_table("snapshot on demand (not judged for loss)", apart)] if apart else []
+    paragraphs += [_table("source", judged, report.spread)] if judged else []
+    paragraphs += [_table("snapshot on demand (not judged for loss)", apart, report.spread)] if apart else []
     lines = [line for source, found in report.holes.items() for line in _lost(source, found)]
+    if report.spread:
+        lines.append(SPREAD)
+    if report.discarded:
+        lines.append(f"discarded: {report.discarded:,} records {DISCARDED}")
     lines += report.notes
     paragraphs += ["\n".join(lines)] if lines else []
     return "\n\n".join([*paragraphs, _verdict(report)]) + "\n"
 
 
+def summary(report: Report) -> str:
+    """All counts in one line."""
+    shown = {name: f"{getattr(report.totals, name):,}" for name in Totals.__struct_fields__[1:]}
+    if report.spread and report.spread >= {row.source for row in report.sources} - report.snapshots:
+        shown["out_of_order"] = "-"
+    counts = [f"{name.replace('_', ' ')} {number}" for name, number in shown.items()]
+    return f"{report.seqs_judged:,} seqs judged: " + ", ".join(counts)
+
+
 def _verdict(report: Report) -> str:
-    totals = report.totals
-    counts = [f"{name.replace('_', ' ')} {getattr(totals, name):,}" for name in Totals.__struct_fields__[1:]]
-    line = f"{report.seqs_judged:,} seqs judged: " + ", ".join(counts)
+    line = summary(report)
     return f"{line}\n{report.nothing_judged}" if report.nothing_judged else line
 
 
-def _table(title: str, rows: Sequence[SourceReport]) -> str:
+def _table(title: str, rows: Sequence[SourceReport], spread: Collection[str]) -> str:
     head = [title, "judged seqs", *(name.replace("_", " ") for name in COLUMNS), "delay p50", "p99"]
     cells = [head]
     for row in rows:
         seqs = f"{row.first_seq} to {row.next_seq - 1}" if row.next_seq > row.first_seq else "none"
         counts = [f"{getattr(row, name):,}" for name in COLUMNS]
+        if row.source in spread:
+            counts[COLUMNS.index("out_of_order")] = "-"
         cells.append([row.source, seqs, *counts, _seconds(row.delay_p50_s), _seconds(row.delay_p99_s)])
     widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
     return "\n".join(

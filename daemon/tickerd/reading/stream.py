@@ -1,35 +1,85 @@
-"""A stream as its reader meets it: which shards it has, and each shard's entries from the horizon to now.
+"""A stream as its reader meets it: its shards, and one shard's entries from anywhere to now, or for ever.
 
 Promises that a closed shard is read to its end, and an open one until it has caught up with the moment at
-which the reading began, however fast it is still being written.
+which the reading began, however fast it is still being written. The service's read limits are kept.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
 
+from tickerd.kinesis.limits import HASH_KEY_END
+from tickerd.kinesis.session import is_loopback
 from tickerd.reading import ReadingError
-from tickerd.reading.client import errors_as_one_line, kinesis_client
+from tickerd.reading.client import errors_as_one_line, open_kinesis
+from tickerd.reading.get_records import Entry, RecordsCall, Reply, records_call
 
 ENTRIES_PER_READ_MAX = 10_000  # GetRecords
-THROTTLE_PAUSE_S = 0.2  # a shard answers five GetRecords calls a second
+SHARD_READS_PER_SECOND = 5  # GetRecords, by all readers of a shard together
+SHARD_READ_BYTES_PER_SECOND = 2 * 1024 * 1024
+CALLS_AT_ONCE_MAX = 8  # an answer has up to 10 MiB before base64
+THROTTLE_PAUSE_S = 1 / SHARD_READS_PER_SECOND
 THROTTLE_PAUSE_MAX_S = 5.0
 THROTTLED_IN_A_ROW_MAX = 60  # about five minutes of other readers taking all that a shard can be read
+FAILED_IN_A_ROW_MAX = 4
+EMPTY_PAUSE_S = 0.2  # where nothing is there to read: before it is asked again
+TO_PASSED_S = 10.0  # after the end that was asked for, records that arrived before it can be read
 THROTTLED = {"ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException"}
+
+Answer = TypeVar("Answer")
+Take = Callable[["StreamShard", Sequence[Entry]], None]
 
 
 class StreamShard(NamedTuple):
-    """A shard, open or closed; `parents` are the shards it was split or merged from (none, one or two)."""
+    """A shard, open or closed; `parents` are the shards it was split or merged from (none, one or two).
+
+    Its hash keys go from `hash_key_start` to `hash_key_end`, both included.
+    """
 
     shard_id: str
     parents: tuple[str, ...]
     is_open: bool
+    hash_key_start: int = 0
+    hash_key_end: int = HASH_KEY_END - 1
+
+
+class Span(NamedTuple):
+    """What to read: arrivals from `from_time` on and before `to_time` (None: no such end).
+
+    `latest`: only what arrives from now on. `follow`: do not end where the stream's present is reached.
+    """
+
+    from_time: datetime | None = None
+    to_time: datetime | None = None
+    latest: bool = False
+    follow: bool = False
+
+    def within(self, entries: list[Entry]) -> list[Entry]:
+        """Those that arrived within it; the service starts at whole seconds only."""
+        if self.from_time is not None:
+            from_ms = milliseconds(self.from_time)
+            entries = [entry for entry in entries if entry.arrival_ms >= from_ms]
+        if self.to_time is not None:
+            to_ms = milliseconds(self.to_time)
+            entries = [entry for entry in entries if entry.arrival_ms < to_ms]
+        return entries
+
+    def ends_in(self, entries: list[Entry]) -> bool:
+        """Whether entries that were read reach its end."""
+        to_time = self.to_time
+        return bool(to_time and entries and entries[-1].arrival_ms >= milliseconds(to_time))
+
+
+def milliseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return round(moment.timestamp() * 1000)
 
 
 def parents_first(shards: Sequence[StreamShard]) -> list[StreamShard]:
@@ -48,12 +98,17 @@ def parents_first(shards: Sequence[StreamShard]) -> list[StreamShard]:
 
 
 class StreamReader:
-    """Reads one stream, named by `stream` (a name or an ARN), through an open client."""
+    """Reads one stream, named by `stream` (a name or an ARN), through an open client.
 
-    def __init__(self, client: Any, stream: str, throttle_pause_s: float = THROTTLE_PAUSE_S) -> None:
+    `keep_limits`: call a shard no more often than the service allows, instead of waiting for its refusals.
+    """
+
+    def __init__(self, client: Any, get_records: RecordsCall, stream: str, *, keep_limits: bool) -> None:
         self._client = client
+        self._get_records = get_records
         self._stream = {"StreamARN": stream} if stream.startswith("arn:") else {"StreamName": stream}
-        self._throttle_pause_s = throttle_pause_s
+        self._keep_limits = keep_limits
+        self._calls = asyncio.Semaphore(CALLS_AT_ONCE_MAX)  # first come, first served: shards advance alike
         # Read up to here. The service's own clock says when that is, so that a wrong one here costs nothing.
         self.began_at = datetime.now(UTC)
 
@@ -84,61 +139,72 @@ class StreamReader:
         hours = reply.get("StreamDescriptionSummary", {}).get("RetentionPeriodHours")
         return None if hours is None else _clock(reply) - timedelta(hours=hours)
 
-    async def pages(self, shard_id: str, from_time: datetime | None) -> AsyncIterator[list[dict[str, Any]]]:
-        """The shard's entries in its order, as GetRecords has them, from an arrival time or the horizon."""
-        start: dict[str, Any] = {"ShardIteratorType": "TRIM_HORIZON"}
-        if from_time is not None:
-            start = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": from_time}
-        iterator: str | None = await self._iterator(shard_id, start)
+    async def read(self, shard: StreamShard, span: Span, take: Take) -> bool:
+        """Hand the shard's entries over as they are read, in its order; whether it is closed and was read
+        to its end."""
+        start = _start(span)
+        iterator: str | None = await self._iterator(shard.shard_id, start)
         while iterator:
+            began = asyncio.get_running_loop().time()
             try:
-                reply = await self._get_records(iterator)
+                reply = await self._records(iterator)
             except ClientError as error:
                 if error.response["Error"].get("Code") != "ExpiredIteratorException":
                     raise
-                iterator = await self._iterator(shard_id, start)
+                iterator = await self._iterator(shard.shard_id, start)
                 continue
-            entries = reply["Records"]
-            yield entries
+            entries = reply.records
+            take(shard, span.within(entries))
             if entries:
-                start = {
-                    "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
-                    "StartingSequenceNumber": entries[-1]["SequenceNumber"],
-                }
-            if self._caught_up(entries, reply.get("MillisBehindLatest") or 0):
-                return
-            iterator = reply.get("NextShardIterator")  # none: the shard is closed and has been read
+                last = entries[-1].sequence_number
+                start = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": last}
+            if span.ends_in(entries) or self._caught_up(reply, span):
+                return False
+            iterator = reply.next_shard_iterator
+            if iterator:
+                await asyncio.sleep(began + self._interval_s(entries) - asyncio.get_running_loop().time())
+        return True
 
-    def _caught_up(self, entries: list[dict[str, Any]], behind_ms: int) -> bool:
+    def _interval_s(self, entries: list[Entry]) -> float:
+        """How long after a call for these entries the shard's next one may begin."""
+        if not self._keep_limits:
+            return 0 if entries else EMPTY_PAUSE_S
+        size = sum(len(entry.data) for entry in entries)
+        return max(1 / SHARD_READS_PER_SECOND, size / SHARD_READ_BYTES_PER_SECOND)
+
+    def _caught_up(self, reply: Reply, span: Span) -> bool:
+        entries, behind_ms = reply.records, reply.millis_behind_latest or 0
+        if span.follow:
+            passed = datetime.now(UTC) - timedelta(seconds=TO_PASSED_S)
+            return bool(span.to_time and span.to_time < passed and not entries and behind_ms == 0)
         if not entries:
             return behind_ms == 0
-        arrived_at: datetime = entries[-1]["ApproximateArrivalTimestamp"]
-        return arrived_at > self.began_at
+        return entries[-1].arrival_ms > milliseconds(self.began_at)
 
     async def _iterator(self, shard_id: str, position: dict[str, Any]) -> str:
         asked = {"ShardId": shard_id, **position, **self._stream}
-        iterator: str = (await self._patiently(self._client.get_shard_iterator, asked))["ShardIterator"]
+        reply = await self._patiently(lambda: self._client.get_shard_iterator(**asked))
+        iterator: str = reply["ShardIterator"]
         return iterator
 
-    async def _get_records(self, iterator: str) -> dict[str, Any]:
-        asked: dict[str, Any] = {"ShardIterator": iterator, "Limit": ENTRIES_PER_READ_MAX}
+    async def _records(self, iterator: str) -> Reply:
+        asked: dict[str, object] = {"ShardIterator": iterator, "Limit": ENTRIES_PER_READ_MAX}
         if (
             "StreamARN" in self._stream
-        ):  # a name is not asked for here, but another account's stream needs its ARN
+        ):  # a name is not asked for here; another account's stream needs its ARN
             asked |= self._stream
-        return await self._patiently(self._client.get_records, asked)
+        return await self._patiently(lambda: self._get_records(**asked))
 
-    async def _patiently(self, call: Callable[..., Any], asked: dict[str, Any]) -> dict[str, Any]:
-        pause_s = self._throttle_pause_s
+    async def _patiently(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """What the call answers; throttling and passing failures are waited out, in nobody's way."""
+        pause_s = THROTTLE_PAUSE_S
         for attempt in count(1):
             try:
-                reply: dict[str, Any] = await call(**asked)
-            except ClientError as error:
-                throttled = error.response["Error"].get("Code") in THROTTLED
-                if not throttled or attempt == THROTTLED_IN_A_ROW_MAX:
+                async with self._calls:
+                    return await call()
+            except (BotoCoreError, ClientError) as error:
+                if attempt >= _attempts_max(error):
                     raise
-            else:
-                return reply
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, THROTTLE_PAUSE_MAX_S)
         raise AssertionError  # the count has no end
@@ -154,15 +220,42 @@ async def open_stream(
     """
     if not region and stream.startswith("arn:"):
         region = stream.split(":")[3]
-    async with kinesis_client(region, endpoint_url, role_arn) as client:
-        with errors_as_one_line(client.meta.region_name, client.meta.endpoint_url, stream):
-            yield StreamReader(client, stream)
+    async with open_kinesis(region, endpoint_url, role_arn) as (client, session):
+        region, url = client.meta.region_name, client.meta.endpoint_url
+        with errors_as_one_line(region, url, stream):
+            async with records_call(session, region, url, CALLS_AT_ONCE_MAX) as get_records:
+                yield StreamReader(client, get_records, stream, keep_limits=not is_loopback(url))
+
+
+def _attempts_max(error: BotoCoreError | ClientError) -> int:
+    """How many times in a row this may be answered before it is believed."""
+    if isinstance(error, ClientError):
+        if error.response["Error"].get("Code") in THROTTLED:
+            return THROTTLED_IN_A_ROW_MAX
+        passing = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400) >= 500
+    else:
+        passing = isinstance(error, NoConnectionError | HTTPClientError)
+    return FAILED_IN_A_ROW_MAX if passing else 1
+
+
+def _start(span: Span) -> dict[str, Any]:
+    """The position of a first GetShardIterator call."""
+    if span.from_time is not None:
+        return {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": span.from_time}
+    return {"ShardIteratorType": "LATEST" if span.latest else "TRIM_HORIZON"}
 
 
 def _shard(listed: dict[str, Any]) -> StreamShard:
     parents = (listed.get("ParentShardId"), listed.get("AdjacentParentShardId"))
     ends = listed.get("SequenceNumberRange", {}).get("EndingSequenceNumber")
-    return StreamShard(listed["ShardId"], tuple(parent for parent in parents if parent), ends is None)
+    keys = listed.get("HashKeyRange", {})
+    return StreamShard(
+        listed["ShardId"],
+        tuple(parent for parent in parents if parent),
+        ends is None,
+        int(keys.get("StartingHashKey", 0)),
+        int(keys.get("EndingHashKey", HASH_KEY_END - 1)),
+    )
 
 
 def _clock(reply: dict[str, Any]) -> datetime:

@@ -1,28 +1,39 @@
 """`tickerd verify`: reads a whole stream back and says what was lost, doubled, altered or out of order.
 
-Shards are read at the same time, and their records accounted with parents before children, as a consumer
-that keeps the order reads them. It changes nothing on the stream.
+Shards are read at the same time, children after their parents, as a consumer that keeps the order reads them.
+It changes nothing on the stream.
 """
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
+import contextlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 
+from tickerd.reading import ReadingError
 from tickerd.reading.account_file import Account
-from tickerd.reading.client import CONNECTIONS_MAX
-from tickerd.reading.judging import judge
+from tickerd.reading.content import Comparison
+from tickerd.reading.get_records import Entry
+from tickerd.reading.judging import Cut, accounted_bounds, judge
 from tickerd.reading.report import Report
-from tickerd.reading.stream import StreamReader, StreamShard, open_stream
-from tickerd.reading.tally import ShardTally
+from tickerd.reading.stream import Span, StreamReader, StreamShard, open_stream
+from tickerd.reading.tally import DIGEST_BYTES_MAX, Tally
+from tickerd.reading.walk import Walk
+from tickerd.settings import Settings
+
+FOLLOW_DIGEST_BYTES_MAX = 1 << 28  # 33 million seqs: what is younger than that is compared with its copies
+
+Progress = Callable[[int], None]
 
 
 class VerifyOptions(msgspec.Struct, frozen=True):
     """What to read and how to judge it; empty texts are left to the library's chain.
 
-    `stream` is a name or an ARN; `from_time` (arrival, with a time zone) starts later than the horizon;
-    `settle_s` is kept from both ends of what was read where no `account` says what must be there.
+    `stream` is a name or an ARN; `from_time` and `to_time` (arrival, with a time zone) cut off what is older
+    and what is younger; `sources` are the ones to look at, none for all; `settle_s` is kept from both ends of
+    what was read where no `account` says what must be there. `settings` are those of the daemon, for accounts
+    that do not say how its records are made.
     """
 
     stream: str
@@ -32,46 +43,102 @@ class VerifyOptions(msgspec.Struct, frozen=True):
     from_time: datetime | None = None
     settle_s: float = 60.0
     account: Account | None = None
+    to_time: datetime | None = None
+    sources: tuple[str, ...] = ()
+    settings: Settings | None = None
 
 
-async def verify(options: VerifyOptions, progress: Callable[[int], None] | None = None) -> Report:
-    """Read the stream back and judge it; `progress` is told how many records have been read so far.
+async def verify(
+    options: VerifyOptions, progress: Progress | None = None, comparing: Progress | None = None
+) -> Report:
+    """Read the stream back and judge it.
 
-    Raises ReadingError (one line) where the stream cannot be read.
+    `progress` is told how many records have been read so far, `comparing` how many have been made again and
+    compared. Raises ReadingError (one line) where the stream cannot be read.
     """
-    cut_at = options.from_time
-    where = (options.stream, options.region, options.endpoint_url, options.role_arn)
-    async with open_stream(*where) as reader:
-        shards = await reader.shards()
-        if options.account is not None:
-            known = [moment for moment in (cut_at, await reader.horizon()) if moment is not None]
-            cut_at = max(known, default=None)
-        tallies = await _read(reader, shards, options.from_time, progress or (lambda _: None))
-    return judge(options.stream, tallies, options.account, options.settle_s, cut_at)
+    async with _open(options) as reader:
+        account = _chosen(options)
+        tally = await _begin(reader, options, account, DIGEST_BYTES_MAX)
+        await _walk(reader, Span(options.from_time, options.to_time), tally, progress)
+    notes: list[str] = []
+    if account is not None:
+        comparison = Comparison(account, options.settings, comparing or _nobody)
+        await comparison.run(tally)
+        notes = comparison.notes
+    return judge(options.stream, tally, account, options.settle_s, notes)
 
 
-async def _read(
-    reader: StreamReader,
-    shards: list[StreamShard],
-    from_time: datetime | None,
-    progress: Callable[[int], None],
-) -> list[ShardTally]:
-    instruments: dict[str, int] = {}
-    tallies = [ShardTally(shard, instruments) for shard in shards]
-    records_read = 0
-    turn = asyncio.Semaphore(CONNECTIONS_MAX)
+async def follow(
+    options: VerifyOptions,
+    report_every_s: float,
+    told: Callable[[Report], None],
+    stop: asyncio.Event,
+    progress: Progress | None = None,
+) -> Report:
+    """Read on until `stop` is set or `to_time` has passed, and tell a report from time to time; the last one.
 
-    async def read(tally: ShardTally) -> None:
-        nonlocal records_read
-        async with turn:
-            async for entries in reader.pages(tally.shard.shard_id, from_time):
-                records_read += tally.add(entries)
-                progress(records_read)
+    Contents are compared among copies only, and those of the youngest records only: memory is bounded.
+    Raises ReadingError as `verify` does.
+    """
+    async with _open(options) as reader:
+        account = _chosen(options)
+        tally = await _begin(reader, options, account, FOLLOW_DIGEST_BYTES_MAX)
+        span = Span(options.from_time, options.to_time, follow=True)
+        reading = asyncio.create_task(_walk(reader, span, tally, progress))
+        stopped = asyncio.create_task(stop.wait())
+        try:
+            while not reading.done() and not stopped.done():
+                await asyncio.wait(
+                    {reading, stopped}, timeout=report_every_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not reading.done() and not stopped.done():
+                    told(judge(options.stream, tally, account, options.settle_s))
+        finally:
+            stopped.cancel()
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+    return judge(options.stream, tally, account, options.settle_s)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            for tally in tallies:
-                group.create_task(read(tally))
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None  # the first one ended the others; one line says why
-    return tallies
+
+def _open(options: VerifyOptions) -> contextlib.AbstractAsyncContextManager[StreamReader]:
+    if options.from_time is not None and options.from_time > datetime.now(UTC):
+        raise ReadingError(
+            f"--from: {options.from_time.isoformat()} is yet to come; give a time that has been"
+        )
+    return open_stream(options.stream, options.region, options.endpoint_url, options.role_arn)
+
+
+def _chosen(options: VerifyOptions) -> Account | None:
+    """The account, of the sources that are looked at."""
+    account = options.account
+    if account is None or not options.sources:
+        return account
+    sources = tuple(source for source in account.sources if source.source in options.sources)
+    return msgspec.structs.replace(account, sources=sources)
+
+
+async def _begin(
+    reader: StreamReader, options: VerifyOptions, account: Account | None, digest_bytes_max: int
+) -> Tally:
+    """An empty tally that knows what the account lets be judged."""
+    bounds = {}
+    if account is not None:
+        known = [moment for moment in (options.from_time, await reader.horizon()) if moment is not None]
+        cut = Cut(max(known, default=None), options.to_time)
+        bounds = accounted_bounds(account, cut, options.settle_s)
+    return Tally(bounds, options.settle_s, options.sources, digest_bytes_max)
+
+
+async def _walk(reader: StreamReader, span: Span, tally: Tally, progress: Progress | None) -> None:
+    progress = progress or _nobody
+
+    def take(shard: StreamShard, entries: Sequence[Entry]) -> None:
+        tally.add(shard, entries)
+        progress(tally.records_read)
+
+    await Walk(reader, span, take).run(await reader.shards())
+
+
+def _nobody(_: int) -> None:
+    """Nobody watches."""

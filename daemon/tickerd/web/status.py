@@ -42,7 +42,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             "order": stream.order,
         },
         "limits": limits(),
-        "errors": [msgspec.to_builtins(problem) for problem in problems(slots) + notices(slots)],
+        "errors": [msgspec.to_builtins(problem) for problem in [*problems(slots), *notices(slots)]],
         "workers": [_worker(slot) for slot in slots],
     }
 
@@ -63,13 +63,15 @@ def problems(slots: list[Slot]) -> list[Problem]:
 
 
 def notices(slots: list[Slot]) -> list[Problem]:
-    """What is not done as it was set, and why."""
-    return _merged(notice for slot in slots for notice in slot.report.notices)
+    """What is not done as it was set, and what keeps checkpoints from being written."""
+    reports = [slot.report for slot in slots]
+    found = [notice for report in reports for notice in report.notices]
+    return _merged([*found, *(report.unsaved for report in reports if report.unsaved is not None)])
 
 
-def _merged(problems: Iterable[Problem]) -> list[Problem]:
+def _merged(found: Iterable[Problem]) -> list[Problem]:
     merged: dict[str, Problem] = {}
-    for problem in problems:
+    for problem in found:
         known = merged.setdefault(problem.code, Problem(problem.code, problem.message, problem.since, 0))
         known.since = min(known.since, problem.since)
         known.count += problem.count

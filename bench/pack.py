@@ -1,0 +1,127 @@
+"""How much CPU do encoded records take on their way into PutRecords bodies, and how full are those?
+
+In this process, with the outboxes of the delivery and nothing sent: keys, shards, aggregates, base64. Beside
+it, in the same run, bare `encode_lines` of the same records.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable, Iterator
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from batches import SHARES, UNIVERSE, batches
+from recorded import record
+from tickerd.batch import Batch
+from tickerd.encoding import encoder
+from tickerd.kinesis.delivery import AGGREGATIONS
+from tickerd.kinesis.lanes import LaneOutbox
+from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT, HASH_KEY_END
+from tickerd.kinesis.outbox import Outbox
+from tickerd.kinesis.plain import PlainOutbox
+from tickerd.kinesis.route import Route
+from tickerd.kinesis.rows import Rows
+from tickerd.kinesis.shards import Shard, ShardMap
+from tickerd.settings import Kinesis
+
+HEAD = b'{"StreamName":"market-log","Records":[{"Data":"'
+MODES = ("plain", "kpl", "lines")
+Key = Literal["instrument", "even"]
+
+
+class Packed(NamedTuple):
+    """What came out."""
+
+    records: int
+    calls: int
+    entries: int
+    body_bytes: int
+
+
+def route(shards: int, partition_key: Key = "instrument") -> Route:
+    """A stream of so many equal shards, without limits."""
+    bounds = [HASH_KEY_END * shard // shards for shard in range(shards + 1)]
+    shard_map = ShardMap(Shard(f"shardId-{n:012d}", bounds[n], bounds[n + 1] - 1) for n in range(shards))
+    return Route(shard_map, UNIVERSE.instruments, SHARES, partition_key, None)
+
+
+def outbox(mode: str, to: Route) -> Outbox:
+    """What a worker's delivery has by default in this mode."""
+    settings = Kinesis()
+    if mode == "plain":
+        return PlainOutbox(HEAD, to, ENTRY_BYTES_MAX_DEFAULT, settings.linger_ms / 1000)
+    return LaneOutbox(
+        HEAD,
+        to,
+        AGGREGATIONS[mode],
+        settings.aggregate_bytes_max,
+        settings.linger_ms / 1000,
+        in_order=False,
+    )
+
+
+def pack(to: Outbox, made: Iterable[tuple[Batch, list[bytes]]]) -> Iterator[Packed]:
+    """Pack batches of a sixteenth of a second each, and say what came out of each; of the last, all."""
+    now_s = 0.0
+    for batch, data in made:
+        keys = to.route.keys_of(batch.instruments)
+        to.put(Rows.of_frame(data, keys, batch.feeds, batch.frame), now_s)
+        yield _taken(to, now_s)
+        now_s += 1 / 16
+    to.flush()
+    yield _taken(to, now_s)
+
+
+def _taken(outbox: Outbox, now_s: float) -> Packed:
+    records = calls = entries = body_bytes = 0
+    while (call := outbox.take(now_s)) is not None:
+        records, calls = records + call.records, calls + 1
+        entries, body_bytes = entries + len(call), body_bytes + len(call.body)
+    return Packed(records, calls, entries, body_bytes)
+
+
+def measure(mode: str, key: Key, shards: int, made: list[tuple[Batch, list[bytes]]], seconds: float) -> None:
+    """Pack everything again and again; one row with the fastest round."""
+    lines = msgspec.json.Encoder()
+    to = route(shards, key)
+    least_ns = least_lines_ns = float("inf")
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends or least_ns == float("inf"):
+        began_ns = time.process_time_ns()
+        packed = list(pack(outbox(mode, to), made))
+        between_ns = time.process_time_ns()
+        for batch, _ in made:
+            lines.encode_lines(batch.records)
+        least_ns = min(least_ns, between_ns - began_ns)
+        least_lines_ns = min(least_lines_ns, time.process_time_ns() - between_ns)
+    records, calls, entries, body_bytes = map(sum, zip(*packed, strict=True))
+    record(
+        "pack",
+        mode=mode,
+        partition_key=key,
+        ns_per_record=round(least_ns / records, 1),
+        encode_lines_ns=round(least_lines_ns / records, 1),
+        ratio=round(least_ns / least_lines_ns, 2),
+        records_per_entry=round(records / entries, 1),
+        entries_per_call=round(entries / calls, 1),
+        body_bytes_per_record=round(body_bytes / records, 1),
+    )
+
+
+def main() -> None:
+    """Measure every mode."""
+    parser = argparse.ArgumentParser(description="CPU from encoded records to request bodies")
+    parser.add_argument("--seconds", type=float, default=5, help="of each mode")
+    parser.add_argument("--records", type=int, default=256_000)
+    parser.add_argument("--shards", type=int, default=64)
+    chosen = parser.parse_args()
+    encode = encoder("json")
+    made = [(batch, encode(batch.records)) for batch in batches(chosen.records)]
+    for mode in MODES:
+        for key in ("instrument", "even"):
+            measure(mode, "even" if key == "even" else "instrument", chosen.shards, made, chosen.seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""`tickerd plan`: shards, hosts and monthly cost for a wanted rate."""
