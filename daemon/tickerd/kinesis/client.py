@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.utils import get_environ_proxies
 
 from tickerd.kinesis.cause import Cause, cause_of, no_proxy, unreachable
-from tickerd.kinesis.http import Connections, Endpoint
+from tickerd.kinesis.http import Connections, Endpoint, Times
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
 from tickerd.kinesis.proxied import Proxied, ProxyConnectionError
 from tickerd.kinesis.session import open_session
@@ -107,8 +107,10 @@ class KinesisClient:
             url = client.meta.endpoint_url
             endpoint = Endpoint.of(url)
             self._signer = Signer("kinesis", str(region), endpoint.authority, endpoint.path, PUT_RECORDS)
-            if self._http is None:
-                self._http = self._connections_to(url, endpoint, session)
+            if self._http is None or self._http.endpoint != endpoint:
+                connections, self._http = self._http, self._connections_to(url, endpoint, session)
+                if connections is not None:  # the region of a profile was changed
+                    await connections.close()
         except (BotoCoreError, OSError, ValueError) as error:
             raise StreamError(cause_of(error)) from error
 
@@ -120,10 +122,10 @@ class KinesisClient:
         except OSError as error:
             raise ValueError(f"AWS_CA_BUNDLE: {certificates} cannot be used ({error.strerror})") from error
         proxy = get_environ_proxies(url).get("https" if endpoint.secure else "http")
-        limits = {"connect_max_s": CONNECT_TIMEOUT_S, "answer_max_s": ANSWER_TIMEOUT_S}
+        times = Times(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S)
         if proxy:
-            return Proxied(endpoint, proxy, self._connections, secure, **limits)
-        return Connections(endpoint, self._connections, secure, **limits)
+            return Proxied(endpoint, proxy, self._connections, secure, times)
+        return Connections(endpoint, self._connections, secure, times)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -5,10 +5,11 @@ one on a connection that had rested and that the server closed without a byte of
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
@@ -43,6 +44,23 @@ class Endpoint(NamedTuple):
             authority += f":{port}"
         path = quote(normalize_url_path(parts.path), safe="/%:@!$&'()*+,;=~")
         return cls(parts.scheme == "https", parts.hostname, port, authority, path)
+
+
+class Times(NamedTuple):
+    """How long things may take, in seconds."""
+
+    connect_max_s: float  # to have a connection
+    answer_max_s: float  # a whole request
+
+
+LookUp = Callable[[str, int], Awaitable[Sequence[tuple[int, tuple[Any, ...]]]]]
+"""From a name and a port to addresses: family and what its sockets connect to."""
+
+
+async def look_up(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """What the system says, best first; OSError when it knows none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [(family, address) for family, _, _, _, address in found]
 
 
 class _Connection(asyncio.Protocol):
@@ -125,24 +143,20 @@ class _Connection(asyncio.Protocol):
 
 
 class Connections:
-    """At most `most` connections to an endpoint, opened when needed. `close` when done.
-
-    `connect_max_s` bounds finding a connection, `answer_max_s` a whole request.
-    """
+    """At most `most` connections to an endpoint, opened when needed. `close` when done."""
 
     def __init__(
         self,
         endpoint: Endpoint,
         most: int,
         secure: ssl.SSLContext | None,
-        *,
-        connect_max_s: float,
-        answer_max_s: float,
+        times: Times,
+        look_up: LookUp = look_up,
     ) -> None:
         self.endpoint = endpoint
+        self._look_up = look_up
         self._secure = secure if endpoint.secure else None
-        self._connect_max_s = connect_max_s
-        self._answer_max_s = answer_max_s
+        self._times = times
         self._start = f"POST {endpoint.path} HTTP/1.1\r\n"
         self._room = asyncio.Semaphore(most)
         self._free: deque[_Connection] = deque()  # the one that rested least is last
@@ -158,7 +172,7 @@ class Connections:
         lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = f"{self._start}{lines}Content-Length: {len(body)}\r\n\r\n".encode()
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + self._answer_max_s
+        due_s = loop.time() + self._times.answer_max_s
         async with self._room:
             connection = self._rested()
             if connection is not None:
@@ -172,18 +186,13 @@ class Connections:
                         raise
             return await self._ask(await self._connected(), head, body, due_s)
 
-    def retire(self) -> None:
-        """Keep no connection any more: those on which an answer is due close after it."""
+    async def close(self) -> None:
+        """Close every connection; whoever still waits for an answer gets a ConnectionError."""
         self._closed = True
         while self._free:
             self._free.pop().abort()
         if self._looking is not None:
             self._looking.cancel()
-            self._looking = None
-
-    async def close(self) -> None:
-        """Close every connection; whoever still waits for an answer gets a ConnectionError."""
-        self.retire()
         for connection in list(self._asked):
             connection.fail(ConnectionAbortedError("the client was closed"))
         await asyncio.sleep(0)  # so that the event loop lets go of them
@@ -234,24 +243,26 @@ class Connections:
     async def _connected(self) -> _Connection:
         """A new connection: to the first of the name's addresses, looked up anew, that takes it in time."""
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + self._connect_max_s
+        due_s = loop.time() + self._times.connect_max_s
         host, port = self.endpoint.host, self.endpoint.port
         try:
             async with asyncio.timeout_at(due_s):
-                addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                addresses = await self._look_up(host, port)
         except TimeoutError:
             raise TimeoutError(f"the name {host} was not found in time") from None
         failed: OSError = ConnectionError(f"{host} has no address")
-        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        for tried, (family, address) in enumerate(addresses):
+            share_s = (due_s - loop.time()) / (len(addresses) - tried)
             try:
-                async with asyncio.timeout(
-                    (due_s - loop.time()) / left
-                ):  # so that one is left for the others
-                    return await self._connected_to(address[0], address[4])
+                async with asyncio.timeout(share_s):
+                    return await self._connected_to(family, address)
             except TimeoutError:
                 failed = TimeoutError(f"no connection to {self.endpoint.authority} in time")
             except OSError as error:
-                failed = ConnectionError(f"no connection to {self.endpoint.authority}: {error}")
+                why = (
+                    os.strerror(error.errno) if error.errno and not isinstance(error, ssl.SSLError) else error
+                )
+                failed = ConnectionError(f"no connection to {self.endpoint.authority}: {why}")
         raise failed
 
     async def _connected_to(self, family: int, address: tuple[Any, ...]) -> _Connection:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from tickerd.kinesis.http import Endpoint
+from tickerd.kinesis.http import Endpoint, Times
 
 LARGE_BYTES = 1024 * 1024  # bodies beyond it are sent in pieces, so that the event loop turns meanwhile
 
@@ -25,16 +25,15 @@ class Proxied:
         proxy: str,
         most: int,
         secure: ssl.SSLContext | None,
-        *,
-        connect_max_s: float,
-        answer_max_s: float,
+        times: Times,
     ) -> None:
+        self.endpoint = endpoint
         scheme = "https" if endpoint.secure else "http"
         self._url = f"{scheme}://{endpoint.authority}{endpoint.path}"
         self._proxy = proxy
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=most, ssl=secure or False),
-            timeout=aiohttp.ClientTimeout(total=answer_max_s, connect=connect_max_s),
+            timeout=aiohttp.ClientTimeout(total=times.answer_max_s, connect=times.connect_max_s),
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
         )
 
