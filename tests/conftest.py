@@ -1,12 +1,16 @@
 """Fixtures of every test, and the rule that a skipped test is a failure where TESTS_MAY_SKIP=0."""
 
+import asyncio
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from daemon import Host, Local, Stream
+from raw_http import Run
 
 
 @pytest.fixture
@@ -35,6 +39,18 @@ def stream(shared_local: Local) -> Iterator[Stream]:
     shared_local.no_faults()
     yield shared_local.create()
     shared_local.no_faults()
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a story on the event loop of the daemon, and on the other one."""
+    loop_factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def run(story: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            return runner.run(story)
+
+    return run
 
 
 @pytest.hookimpl(wrapper=True)

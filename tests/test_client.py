@@ -334,6 +334,29 @@ def test_a_proxy_that_does_not_answer_is_named_with_its_remedy(monkeypatch: pyte
     assert settle(1, reply).fate is Fate.RETRY
 
 
+def test_a_call_goes_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str, bytes]] = []
+
+    async def proxy(request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        seen.append((request.raw_path, request.headers["Host"], body))
+        return web.Response(body=b"by proxy")
+
+    async def story() -> Reply:
+        async with server(proxy) as url:
+            monkeypatch.setenv("HTTP_PROXY", url)
+            monkeypatch.setenv("AWS_ACCESS_KEY_ID", "A")
+            monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+            client = KinesisClient(settings("http://kinesis.test:4567", region="eu-west-1"), 2)
+            try:
+                await client.open()
+                return await client.put_records(b"x")
+            finally:
+                await client.close()
+
+    assert asyncio.run(story()) == Reply(200, b"by proxy")
+    assert seen == [("http://kinesis.test:4567/", "kinesis.test:4567", b"x")]
+
+
 def test_opening_again_disturbs_no_call_on_its_way() -> None:
     arrived = asyncio.Event()
 

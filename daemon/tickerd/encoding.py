@@ -1,18 +1,46 @@
-"""Records to bytes, a list at a time: the bytes that are stored, and that a record can be made to again."""
+"""Records to bytes, a list at a time: the bytes that are stored, and that a record can be made to again.
+
+msgspec's encoding of the Structs is what a record's bytes are; `pieces.py` makes the same ones faster.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
 
+from tickerd.batch import Interleaved
+from tickerd.pieces import Pieces
 from tickerd.records import Record
 
 Encode = Callable[[Sequence[Record]], list[bytes]]
+EncodeRows = Callable[[Interleaved], list[bytes]]
+Format = Literal["json", "msgpack"]
+
+FEW_RECORDS = 4000
+"""Below this NumPy's calls for pieces (0.3 ms together) cost more than they save."""
+MANY_INSTRUMENTS = 2000
+"""Quotes of more repeat too seldom: with 5,000 stocks one of six is new, and pieces save nothing."""
 
 
-def encoder(format: Literal["json", "msgpack"]) -> Encode:  # noqa: A002 - the setting's name
+def encoder(format: Format) -> Encode:  # noqa: A002 - the setting's name
     """A function from [records] to [records] encoded ones, in the same order."""
     return _json if format == "json" else _msgpack
+
+
+def rows_encoder(format: Format) -> EncodeRows:  # noqa: A002 - the setting's name
+    """A function from columns to [records] encoded records, in the order of their seq."""
+    encode = encoder(format)
+    pieces: Pieces | None = None
+
+    def encode_rows(rows: Interleaved) -> list[bytes]:
+        nonlocal pieces
+        if format == "msgpack" or len(rows) < FEW_RECORDS or len(rows.symbols) > MANY_INSTRUMENTS:
+            return encode(rows.records)
+        if pieces is None or pieces.symbols is not rows.symbols:
+            pieces = Pieces(rows.symbols)
+        return pieces.encode(rows)
+
+    return encode_rows
 
 
 _json_encoder = msgspec.json.Encoder()

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tickerd.encoding import Encode
+from tickerd.encoding import EncodeRows
 from tickerd.kinesis.delivery import Delivery
 from tickerd.market.market import Market
 from tickerd.observe.counters import NO_FRAME
@@ -20,7 +20,7 @@ class Pipeline:
 
     source: Source
     market: Market
-    encode: Encode
+    encode: EncodeRows
     delivery: Delivery
     making: Callable[[int], None]
 
@@ -29,9 +29,9 @@ class Pipeline:
         async for part in self.source.parts():  # which frame is due, with which counts and first seq
             if part.records:
                 self.making(part.frame)
-                batch = self.market.records(self.source.name, part)  # columns -> Structs
-                data = self.encode(batch.records)  # -> bytes
+                rows = self.market.columns(self.source.name, part)
+                data = self.encode(rows)  # columns -> records -> bytes
                 self.making(NO_FRAME)
-                await self.delivery.submit(batch, data)  # the only place that waits: backpressure
+                await self.delivery.submit(rows, data)  # the only place that waits: backpressure
             await asyncio.sleep(0)  # calls go out now, not after the next part
         await self.delivery.drain()

@@ -24,7 +24,7 @@ import uvloop
 from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint
 from tickerd.clock import ClockSteppedBackError
-from tickerd.encoding import encoder
+from tickerd.encoding import rows_encoder
 from tickerd.kinesis.delivery import Delivery
 from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.stream import KinesisStream
@@ -205,7 +205,7 @@ class Worker:
         self._source = source
         self.report.state = "running"
         delivery = Delivery(stream, self.gate, source.progress, self.report, self.spec.settings.kinesis)
-        encode = encoder(source.recipe.format)
+        encode = rows_encoder(source.recipe.format)
         making = functools.partial(self.slab.making, self.spec.worker)
         ended = asyncio.Event()
         saving = asyncio.create_task(source.save_each_second(ended))

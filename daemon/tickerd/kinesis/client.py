@@ -1,34 +1,35 @@
 """Requests to Kinesis: control calls by aiobotocore's generated client, PutRecords around it.
 
 The generated client spends most of its time on what is the same for every PutRecords call, so that one is
-signed by botocore and sent over an own aiohttp session; credentials, endpoint rules and regions stay
-the library's work. No retry of PutRecords is made here: that is delivery's.
+signed by `sign.py` and sent by `http.py`; credentials, endpoint rules and regions stay the library's work.
+No retry of PutRecords is made here: that is delivery's.
 """
 
-import asyncio
-import io
 import ssl
+import time
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.utils import get_environ_proxies
 
 from tickerd.kinesis.cause import Cause, cause_of, no_proxy, unreachable
+from tickerd.kinesis.http import Connections, Endpoint, Times
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
+from tickerd.kinesis.proxied import Proxied, ProxyConnectionError
 from tickerd.kinesis.session import open_session
 from tickerd.kinesis.shards import Shard, ShardMap
+from tickerd.kinesis.sign import Signer, UnusableCredentialsError
 from tickerd.settings import Kinesis
 
+PUT_RECORDS = {
+    "X-Amz-Target": "Kinesis_20131202.PutRecords",
+    "Content-Type": "application/x-amz-json-1.1",
+}
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
-LARGE_BYTES = 1024 * 1024  # bodies beyond it are sent in pieces, so that the event loop turns meanwhile
 HASHED = "USER_PARTITION_KEY"  # the distribution of a stream that says nothing of it
 NAME_BY_ARN_REFUSED = {"ValidationException", "InvalidArgumentException", "SerializationException"}
 
@@ -78,7 +79,7 @@ class KinesisClient:
         self._settings = settings
         self._connections = connections
         self._client: Any = None  # the generated client; aiobotocore has no types
-        self._http: aiohttp.ClientSession | None = None
+        self._http: Connections | Proxied | None = None
 
     async def open(self) -> None:
         """Find credentials, region and endpoint; StreamError when one of them is missing.
@@ -90,8 +91,6 @@ class KinesisClient:
             session, region = await open_session(settings.region, settings.endpoint_url, settings.role_arn)
             if await session.get_credentials() is None:
                 raise NoCredentialsError
-            if self._http is None:
-                self._http = self._connections_for(session)
             config = AioConfig(
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=ANSWER_TIMEOUT_S,
@@ -104,25 +103,29 @@ class KinesisClient:
             before, self._client = self._client, client
             if before is not None:
                 await before.__aexit__(None, None, None)
-            self._session, self._region = session, region
-            self._url = client.meta.endpoint_url.rstrip("/") + "/"
-            self._proxy = get_environ_proxies(self._url).get(urlsplit(self._url).scheme)
+            self._session = session
+            url = client.meta.endpoint_url
+            endpoint = Endpoint.of(url)
+            self._signer = Signer("kinesis", str(region), endpoint.authority, endpoint.path, PUT_RECORDS)
+            if self._http is None or self._http.endpoint != endpoint:
+                connections, self._http = self._http, self._connections_to(url, endpoint, session)
+                if connections is not None:  # the region of a profile was changed
+                    await connections.close()
         except (BotoCoreError, OSError, ValueError) as error:
             raise StreamError(cause_of(error)) from error
 
-    def _connections_for(self, session: AioSession) -> aiohttp.ClientSession:
+    def _connections_to(self, url: str, endpoint: Endpoint, session: AioSession) -> Connections | Proxied:
         """The connections of the hot call; they outlive credentials. ValueError for unusable certificates."""
         certificates = session.get_config_variable("ca_bundle")
         try:
-            secure = not self._settings.endpoint_url.startswith("http:")
-            context = ssl.create_default_context(cafile=certificates) if secure else False
+            secure = ssl.create_default_context(cafile=certificates) if endpoint.secure else None
         except OSError as error:
             raise ValueError(f"AWS_CA_BUNDLE: {certificates} cannot be used ({error.strerror})") from error
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, ssl=context),
-            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
-        )
+        proxy = get_environ_proxies(url).get("https" if endpoint.secure else "http")
+        times = Times(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S)
+        if proxy:
+            return Proxied(endpoint, proxy, self._connections, secure, times)
+        return Connections(endpoint, self._connections, secure, times)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -190,26 +193,17 @@ class KinesisClient:
             return Reply(0, b"NotConnected")
         try:
             credentials = await (await self._session.get_credentials()).get_frozen_credentials()
-            request = AWSRequest(
-                "POST",
-                self._url,
-                data=body,
-                headers={
-                    "X-Amz-Target": "Kinesis_20131202.PutRecords",
-                    "Content-Type": "application/x-amz-json-1.1",
-                },
-            )
-            SigV4Auth(credentials, "kinesis", self._region).add_auth(request)
-            headers = dict(request.headers.items())
-            data = body if len(body) <= LARGE_BYTES else io.BytesIO(body)
-            async with self._http.post(self._url, data=data, headers=headers, proxy=self._proxy) as answer:
-                return Reply(answer.status, await answer.read())
-        except aiohttp.ClientProxyConnectionError as error:
-            return Reply(0, f"ProxyConnectionError: {no_proxy(str(error))}".encode())
-        except TimeoutError:
-            return Reply(0, f"Timeout: {unreachable('no answer in time')}".encode())
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
-            return Reply(0, f"ConnectionError: {unreachable(str(error))}".encode())
+            headers = self._signer.headers(credentials, body, time.time())
+            return Reply(*await self._http.post(headers, body))
+        except ProxyConnectionError as error:
+            line = f"ProxyConnectionError: {no_proxy(str(error))}"
+        except TimeoutError as error:
+            line = f"Timeout: {unreachable(str(error) or 'no answer in time')}"
+        except OSError as error:
+            line = f"ConnectionError: {unreachable(str(error))}"
+        except UnusableCredentialsError as error:
+            line = f"UnusableCredentials: {error}"
         except (BotoCoreError, ClientError) as error:
             cause = cause_of(error)
-            return Reply(0, f"{cause.code}: {cause.message}".encode())
+            line = f"{cause.code}: {cause.message}"
+        return Reply(0, line.encode())

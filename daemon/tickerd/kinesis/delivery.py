@@ -7,7 +7,7 @@ acknowledged it, never before; nothing is given up, what is left at the end stay
 import asyncio
 import time
 
-from tickerd.batch import Batch
+from tickerd.batch import Batch, Interleaved
 from tickerd.checkpoint import Progress
 from tickerd.kinesis.accounting import Accounting
 from tickerd.kinesis.aggregate import KPL, LINES, Aggregator
@@ -54,7 +54,7 @@ class Delivery:
         self._dispatching = asyncio.create_task(self._dispatch())
         self._dispatching.add_done_callback(self._ended)
 
-    async def submit(self, batch: Batch, data: list[bytes]) -> None:
+    async def submit(self, batch: Batch | Interleaved, data: list[bytes]) -> None:
         """Send the batch's records, encoded as `data`, in the background; wait first until there is room."""
         while self._bug is None and self._is_full():
             self._room.clear()

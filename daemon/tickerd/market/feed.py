@@ -4,16 +4,15 @@ A row's millisecond follows from its number; its instrument and size from a hash
 and row; everything else from the instrument and the millisecond alone.
 """
 
-from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickerd.batch import Columns
 from tickerd.market.activity import I64
 from tickerd.market.exactmath import GOLDEN, draws, draws_at, key, keys, mix64
 from tickerd.market.prices import TICK, TICK_BITS, FrameState
-from tickerd.records import Forex, News, Record, Stock
 from tickerd.schedule import Frames, end_ms, first_ms
 
 if TYPE_CHECKING:
@@ -41,15 +40,6 @@ SIZES = _sizes()
 
 Places = NDArray[np.int32] | I64
 Values = NDArray[np.float64] | I64 | NDArray[np.object_]
-
-
-class Columns(NamedTuple):
-    """Rows of a feed; all columns are [rows] long."""
-
-    instruments: NDArray[np.int32]  # row in Universe.instruments
-    milliseconds: NDArray[np.uint8] | I64  # from the (first) frame's first on; they never go back
-    values: tuple[Values, ...]
-    """The record's fields between symbol and time, in the record's order."""
 
 
 class Quotes(NamedTuple):
@@ -111,7 +101,6 @@ class Feed:
     def __init__(self, market: "Market", kind: int) -> None:
         self._market = market
         self._kind = kind
-        self._symbols = np.array(market.universe.instruments, dtype=object)
         self._first_subject = len(market.universe.pairs)
         lots = [LOT] * len(market.universe.pairs) + [stock.lot for stock in market.universe.stocks]
         self._lots = np.array(lots) if set(lots) != {LOT} else None
@@ -125,7 +114,7 @@ class Feed:
         milliseconds //= max(n, 1)
         columns = (self._forex, self._stock, self._news)[self._kind]
         instruments, values = columns(frame, milliseconds, hashes)
-        return Columns(instruments, milliseconds.astype(np.uint8), values)
+        return Columns(self._kind, instruments, milliseconds.astype(np.uint8), values)
 
     def columns_of(self, source: str, frames: I64, counts: I64) -> Columns:
         """All `counts` rows of each of `frames`, which `Market.spans` says to be near."""
@@ -140,21 +129,7 @@ class Feed:
         milliseconds //= np.repeat(counts, counts)
         columns = (self._forex, self._stock, self._news)[self._kind]
         instruments, values = columns(frames.take(of_frames), milliseconds, hashes)
-        return Columns(instruments, milliseconds + (begins - begins[0]).take(of_frames), values)
-
-    def records(self, columns: Columns, source: str, times: list[str], seqs: I64) -> list[Record]:
-        """The Structs of `columns`, with the time strings and seqs of each row."""
-        struct = (Forex, Stock, News)[self._kind]
-        return list(
-            map(
-                struct,
-                self._symbols.take(columns.instruments).tolist(),
-                *[column.tolist() for column in columns.values],
-                times,
-                repeat(source),
-                seqs.tolist(),
-            )
-        )
+        return Columns(self._kind, instruments, milliseconds + (begins - begins[0]).take(of_frames), values)
 
     def _forex(
         self, frame: int | I64, milliseconds: I64, hashes: I64

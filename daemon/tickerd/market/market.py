@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tickerd.batch import Batch
+from tickerd.batch import Batch, Interleaved
 from tickerd.market.activity import I64
 from tickerd.market.blocks import BLOCKS_KEPT, Blocks, keep
 from tickerd.market.bridge import FRAMES_PER_BLOCK
@@ -69,6 +69,7 @@ class Market:
         self.ticks_per_unit = np.array([float(10**places) for places in decimals])
         """[quoted] 10 to the power of each instrument's decimals."""
         self._shares = universe.chances[:NEWS] / CHOICES
+        self._symbols = np.array(universe.instruments, dtype=object)
         self.feeds = [Feed(self, kind) for kind in range(len(FEEDS))]
         self._blocks = Blocks(self.prices)
         self._choices: dict[tuple[int, int], NDArray[np.int32]] = {}
@@ -79,19 +80,19 @@ class Market:
 
     def records(self, source: str, part: Part) -> Batch:
         """The records of a part, by millisecond, then feed, then row; their seqs count on from its first."""
+        rows = self.columns(source, part)
+        return Batch(rows.frame, rows.first_seq, rows.records, rows.instruments, rows.feeds)
+
+    def columns(self, source: str, part: Part) -> Interleaved:
+        """The same before Structs are made of it."""
         kinds = [kind for kind, (start, stop) in enumerate(part.rows) if start < stop]
         columns = [
             self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
             for kind in kinds
         ]
-        begin_ms = first_ms(part.frame)
-        batch = Batch(
-            part.frame,
-            part.first_seq,
-            *merged(self.feeds, kinds, columns, source, begin_ms, part.first_seq),
-        )
+        rows = merged(columns, self._symbols, source, part.frame, first_ms(part.frame), part.first_seq)
         self._work_ahead(part.frame)
-        return batch
+        return rows
 
     def spans(self, frames: I64, news: bool) -> I64:
         """Which of ascending `frames` are near enough for `records_of`, with news or without: i64[frames].
@@ -109,8 +110,8 @@ class Market:
         """
         kinds = [kind for kind in range(len(FEEDS)) if counts[:, kind].any()]
         columns = [self.feeds[kind].columns_of(source, frames, counts[:, kind]) for kind in kinds]
-        begin_ms = first_ms(int(frames[0]))
-        return merged(self.feeds, kinds, columns, source, begin_ms, first_seq).records
+        first = int(frames[0])
+        return merged(columns, self._symbols, source, first, first_ms(first), first_seq).records
 
     def at(self, instrument: str, ms: int) -> Quote:
         """The quote of a pair or stock in a millisecond since 1970; ValueError for any other name.
