@@ -9,8 +9,8 @@ import hashlib
 import aiokpl  # type: ignore[import-untyped]  # it has types, but does not say so
 import numpy as np
 import pytest
-from aws_kinesis_agg.aggregator import AggRecord  # type: ignore[import-untyped]  # has none
-from aws_kinesis_agg.deaggregator import (  # type: ignore[import-untyped]
+from aws_kinesis_agg.aggregator import AggRecord
+from aws_kinesis_agg.deaggregator import (
     deaggregate_records,
     messages_pb2,
 )
