@@ -46,7 +46,7 @@ $(VENV)/uv:
 	@touch $@
 
 $(VENV)/locked: requirements.lock | $(VENV)/uv
-	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock | $(VENV)/locked
@@ -59,5 +59,5 @@ $(VENV)/bench: requirements-bench.lock | $(VENV)/locked
 
 # The package itself as a wheel, so that the tests run what a user installs.
 $(VENV)/installed: $(SOURCES) $(VENV)/locked
-	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --reinstall-package tickerd .
+	$(BIN)/uv pip install -q --python $(BIN)/python --no-deps --compile-bytecode --reinstall-package tickerd .
 	@touch $@
