@@ -67,6 +67,7 @@ class PlainOutbox:
         self._entry_bytes_max = entry_bytes_max
         self._linger_s = linger_s
         self._fresh: deque[Rows] = deque()
+        self._fresh_start = 0  # of the first of these pieces: what lies before is taken
         self._fresh_records = 0
         self._since_s = NEVER_S  # when the first of the fresh records began to wait
         self._failed: list[Failed] = []  # those due first come first
@@ -155,6 +156,7 @@ class PlainOutbox:
         self._fresh_records += len(rows)
 
     def _prepend(self, rows: Rows) -> None:
+        self._cut_first()
         self._since_s = 0.0
         self._fresh.appendleft(rows)
         self._fresh_records += len(rows)
@@ -182,19 +184,29 @@ class PlainOutbox:
         """New records that may go now, to fill a call with so much room; others are parked."""
         taken: list[Rows] = []
         while room and self._fresh:
-            rows = self._fresh.popleft()
-            if len(rows) > room:
-                self._fresh.appendleft(rows.part(room, len(rows)))
-                rows = rows.part(0, room)
+            # The rest of a piece is not copied for every call: that was 3 % of a saturated worker.
+            start, first = self._fresh_start, self._fresh[0]
+            rows = first.part(start, start + room)
+            self._fresh_start += len(rows)
             self._fresh_records -= len(rows)
+            if self._fresh_start == len(first):
+                self._fresh.popleft()
+                self._fresh_start = 0
             if (admitted := self._parked.admit(rows, now_s)) is not None:
                 taken.append(admitted)
                 room -= len(admitted)
         self._since_s = now_s if self._fresh else NEVER_S
         return taken
 
+    def _cut_first(self) -> None:
+        """Let go of what is taken of the first piece."""
+        if self._fresh_start:
+            self._fresh[0] = self._fresh[0].part(self._fresh_start, len(self._fresh[0]))
+            self._fresh_start = 0
+
     def _emptied(self) -> list[Rows]:
         """All that waits, which it does no more."""
+        self._cut_first()
         waiting = [*(failed.rows for failed in self._failed), *self._parked.empty(), *self._fresh]
         self._failed.clear()
         self._fresh.clear()
