@@ -30,9 +30,9 @@ if "tickerd.worker" in sys.orig_argv:
     from pathlib import Path
     from tickerd.market.market import Market
 
-    made, seen = Market.records, Path(os.environ["SEEN"])
+    made, seen = Market.columns, Path(os.environ["SEEN"])
 
-    def records(self, source, part):
+    def columns(self, source, part):
         if source.split("-")[-2] == "0" and part.counts != (0, 0, 0):
             if not seen.exists() and Path(os.environ["GATE"]).exists():
                 seen.write_text(str(part.frame))
@@ -40,7 +40,7 @@ if "tickerd.worker" in sys.orig_argv:
                 {death}
         return made(self, source, part)
 
-    Market.records = records
+    Market.columns = columns
 """
 
 

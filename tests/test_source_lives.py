@@ -77,6 +77,7 @@ class World:
             monotonic_ns=lambda: self.now_ns,
             monotonic=lambda: self.now_ns / 1e9,
             time_ns=lambda: self.now_ns + self.set_ns,
+            time=lambda: (self.now_ns + self.set_ns) / 1e9,
         )
 
     def due(self) -> int:
