@@ -39,7 +39,8 @@ class BusyShare:
         """The share, from the CPU seconds of each worker up to now."""
         elapsed_s = time.monotonic() - self._looked_s
         if elapsed_s >= 1 or not self._cpu_s:
-            spent = [now - before for now, before in zip(cpu_s, self._cpu_s, strict=False)]
+            last = self._cpu_s or [0.0] * len(cpu_s)  # the first look is back to the beginning
+            spent = [now - before for now, before in zip(cpu_s, last, strict=False)]
             self._share = min(1.0, max(spent, default=0.0) / max(elapsed_s, 1.0))
             self._looked_s, self._cpu_s = time.monotonic(), cpu_s
         return self._share
