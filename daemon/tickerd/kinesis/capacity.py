@@ -20,20 +20,22 @@ Shards = NDArray[np.float64]  # [shards]
 
 JUDGE_S = 1.0
 SILENCE_S = 2.0  # a longer pause between answers, an outage for one, counts as this much time
-WINDOW_S = 2.5  # the longest that a shard with few entries is looked at as one
+WINDOW_S = 6.0  # the longest that a shard with few entries is looked at as one
 FACTOR_MIN = 0.02  # fifty hosts at it fill a shard; it keeps a worker sending, or it would learn nothing more
 GROWTH_PER_S = 0.02  # of the share
 GROWTH_ENTRIES = 100.0  # judged at once for the full growth: who sees little must be slower than what it sees
 GROWTH_PART_MIN = 0.5  # of it, however few entries there are
 CUT = 0.88  # below what was accepted: deep enough that overload vanishes, and for parts to become equal soon
-SAMPLE_ENTRIES = 20  # to judge a shard by; what it lacks is lent by the mean of all shards
+PEAK_KEPT_PER_S = 0.8  # of the highest rate: a second that begins late or sends little is not the rate
+SAMPLE_ENTRIES = 60  # to judge a shard by; what it lacks is lent by the others, at their mean
+REFUSALS_MIN = 4.0  # more tell something: what an experiment expects is only as good as what it began with
 TOLERANCE = 0.01  # of the entries refused is not worth going slower
 SIGMAS = 3.0  # above a baseline: so far chance goes
 EVIDENCE = 10.0  # signal over noise, squared, of an experiment: 10 refusals expected, or more on a baseline
 EVIDENCE_OF_NONE = 4.0  # the same where hardly any refusal is seen
-EXPERIMENT_MAX_S, FALLEN_MAX_S = 20.0, 8.0  # without evidence until then, the cut stands
+EXPERIMENT_MAX_S, FALLEN_MAX_S = 30.0, 20.0  # without evidence until then, the cut stands
 FALLEN, RISEN = 0.4, 1.6  # less, more than this part of the refusals expected at an unchanged share
-CUTS_MIN, DEPTH = 3, 0.5  # an experiment's cuts, and the part of the rate it must reach, to prove a baseline
+CUTS_MIN, DEPTH = 2, 0.71  # an experiment's cuts, and the part of the rate it must reach, to prove a baseline
 BASELINE_MAX = 1 / 3  # more is overload, whatever else it looks like
 BASELINE_DRIFT_PER_S = 0.01  # of itself, at which a baseline follows what is seen
 BASELINE_S = 120.0  # then it is forgotten and must be proven anew: a wrong one makes a producer greedy
@@ -54,6 +56,7 @@ class Capacity:
         self._throttled: Shards = np.zeros(count)
         self._spent_s: Shards = np.zeros(count)
         self._span_s: Shards = np.zeros(count)
+        self._peak: Shards = np.ones(count)  # the highest rate of late, part of the share
         self._learnt_s: Shards = np.full(count, now_s)  # when the baseline was
         # Since the baseline was last confirmed.
         self._calm_sent: Shards = np.zeros(count)
@@ -96,26 +99,30 @@ class Capacity:
         self._judged_s = now_s
         self._spent_s += spent_s
         self._span_s += passed_s
+        self._peak = np.maximum(self._peak * PEAK_KEPT_PER_S**passed_s, self._rate())
         settled = self._phase == SETTLING
         self._conclude(now_s)
         free = self._phase == FREE
         self._baseline[free & (now_s - self._learnt_s > BASELINE_S)] = 0
         total = float(self._sent[free].sum())
-        lent = np.maximum(0.0, SAMPLE_ENTRIES - self._sent)
+        others = np.maximum(0.0, total - free * self._sent)
+        others_throttled = float(self._throttled[free].sum()) - free * self._throttled
+        lent = np.clip(SAMPLE_ENTRIES - self._sent, 0.0, others)
         sent = self._sent + lent
-        throttled = self._throttled + lent * (float(self._throttled[free].sum()) / max(total, 1.0))
+        throttled = self._throttled + lent * others_throttled / np.maximum(others, 1.0)
+        share = throttled / np.maximum(sent, 1.0)
         usual = sent * self._baseline
         chance = np.sqrt(usual)
-        excess = free & (throttled > usual + SIGMAS * chance + TOLERANCE * sent + 1)
+        excess = free & (throttled > usual + SIGMAS * chance + TOLERANCE * sent + REFUSALS_MIN)
         calm = free & ~excess
-        rising = calm & (throttled <= usual + 2 * chance + (TOLERANCE * sent + 1) / 2)
+        rising = calm & (throttled <= usual + 2 * chance + (TOLERANCE * sent + REFUSALS_MIN) / 2)
         part = min(1.0, max(GROWTH_PART_MIN, total / GROWTH_ENTRIES))
         self.factors += rising * GROWTH_PER_S * passed_s * part
         self._phase[settled] = MEASURING
         self._measuring_since_s[settled] = now_s
         slowest = self.factors <= FACTOR_MIN  # cannot be cut, so an experiment would show nothing
-        self._begin(excess & ~slowest, (throttled / sent - self._baseline) / (1 - self._baseline))
-        self._follow(calm, throttled / sent, passed_s)
+        self._begin(excess & ~slowest, (share - self._baseline) / (1 - self._baseline))
+        self._follow(calm, share, passed_s)
         whole = (self._sent >= SAMPLE_ENTRIES) | (self._span_s > WINDOW_S)
         self._clear((calm & whole) | settled | excess)
         np.clip(self.factors, FACTOR_MIN, 1.0, out=self.factors)
@@ -123,13 +130,13 @@ class Capacity:
     def _begin(self, shards: NDArray[np.bool_], excess: Shards) -> None:
         """Begin an experiment on `shards`, whose throttled share above the baseline is `excess`."""
         self._factor_before[shards] = self.factors[shards]
-        self._rate_before[shards] = np.minimum(self.factors, self._rate())[shards]
+        self._rate_before[shards] = np.minimum(self.factors, self._peak)[shards]
         self._excess_before[shards] = excess[shards]
         self._cut(shards, excess)
 
     def _cut(self, shards: NDArray[np.bool_], excess: Shards | float) -> None:
         # From what was sent, where that is less than what was allowed: else nothing would become slower.
-        rate = np.minimum(self.factors, self._rate())
+        rate = np.minimum(self.factors, self._peak)
         self.factors[shards] = (rate * (1 - excess) * CUT)[shards]
         self._phase[shards] = SETTLING
         self._cuts[shards] += 1
@@ -158,7 +165,7 @@ class Capacity:
                 return
             fallen = True
         if not fallen:
-            risen = seen > RISEN * expected
+            risen = seen > RISEN * expected + SIGMAS * expected**0.5
             deep = (self._cuts >= CUTS_MIN) & (self.factors <= DEPTH * self._rate_before)
             slower = shards & (self.factors > FACTOR_MIN) & (~deep | risen)
             if slower.any():
