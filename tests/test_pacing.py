@@ -14,7 +14,7 @@ from tickerd.kinesis.pacing import BURST_S, Pacer
 from tickerd.local.buckets import ShardBuckets
 
 TICK_S, LATENCY_TICKS, SHARDS = 0.02, 1, 8
-ENTRY_BYTES = 175
+ENTRY_BYTES, AGGREGATE_BYTES = 175, 50_000
 Counts = NDArray[np.int64]
 
 
@@ -24,12 +24,14 @@ class Host:
 
     offered: float
     starts_s: float = 0.0
+    entry_bytes: int = ENTRY_BYTES
     waiting: Counts = field(default_factory=lambda: np.zeros(SHARDS, np.int64))
     stored: int = 0
     throttled: int = 0
 
     def __post_init__(self) -> None:
         self.pacer = Pacer([str(shard) for shard in range(SHARDS)], 1.0, self.starts_s)
+        self.takes = min(SHARD_ENTRIES_PER_SECOND, SHARD_BYTES_PER_SECOND / self.entry_bytes)  # entries/s
 
 
 def simulate(
@@ -45,21 +47,21 @@ def simulate(
         while answers and answers[0][0] <= tick:
             _, host, sent, throttled = answers.pop(0)
             host.waiting += throttled
-            host.pacer.answered(sent, throttled, throttled * ENTRY_BYTES, now_s)
+            host.pacer.answered(sent, throttled, throttled * host.entry_bytes, now_s)
         for number in random.permutation(len(hosts)):
             host = hosts[number]
             if now_s < host.starts_s:
                 continue
             host.waiting += random.poisson(host.offered * TICK_S, SHARDS)
             np.minimum(host.waiting, SHARD_ENTRIES_PER_SECOND, out=host.waiting)
-            step = np.maximum(1, (host.pacer.factors * SHARD_ENTRIES_PER_SECOND * TICK_S).astype(np.int64))
+            step = np.maximum(1, (host.pacer.factors * host.takes * TICK_S).astype(np.int64))
             wanted = np.minimum(host.waiting, step)
-            sent = wanted * host.pacer.admit(wanted, wanted * ENTRY_BYTES, now_s)
+            sent = wanted * host.pacer.admit(wanted, wanted * host.entry_bytes, now_s)
             host.waiting -= sent
             shards = np.repeat(np.arange(SHARDS), sent)
             random.shuffle(shards)
             refused = random.random(len(shards)) < random_share
-            refused[buckets.admit(now_s, shards.tolist(), [ENTRY_BYTES] * len(shards))] = True
+            refused[buckets.admit(now_s, shards.tolist(), [host.entry_bytes] * len(shards))] = True
             throttled = np.bincount(shards[refused], minlength=SHARDS)
             answers.append((tick + LATENCY_TICKS, host, sent, throttled))
             if now_s >= settled_s:
@@ -105,6 +107,26 @@ def test_throttles_that_do_not_depend_on_the_rate_cost_at_most_a_fifth(offered: 
     simulate(calm, 120, seed)
     simulate(hit, 120, seed, random_share=0.1)
     assert hit[0].stored >= 0.8 * calm[0].stored
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("offered", [15.0, 40.0])  # of the 21 that a shard takes
+def test_throttles_that_do_not_depend_on_the_rate_cost_few_large_entries_at_most_a_fifth(
+    offered: float, seed: int
+) -> None:
+    calm, hit = (Host(offered, entry_bytes=AGGREGATE_BYTES) for _ in range(2))
+    simulate([calm], 120, seed)
+    simulate([hit], 120, seed, random_share=0.1)
+    assert hit.stored >= 0.8 * calm.stored
+
+
+@pytest.mark.parametrize("later_s", [0.0, 60.0])
+def test_two_hosts_share_alike_with_few_large_entries_too(later_s: float) -> None:
+    hosts = [Host(15.7, starts, AGGREGATE_BYTES) for starts in (0.0, later_s)]
+    simulate(hosts, later_s + 160, 1, settled_s=later_s + 60)
+    first = hosts[0].stored / (hosts[0].stored + hosts[1].stored)
+    assert 0.4 <= first <= 0.6
+    assert throttled_share(hosts) < 0.05
 
 
 def test_a_shard_that_others_fill_is_slowed_down_alone() -> None:

@@ -28,13 +28,14 @@ GROWTH_PART_MIN = 0.5  # of it, however few entries there are
 CUT = 0.88  # below what was accepted: deep enough that overload vanishes, and for parts to become equal soon
 PEAK_KEPT_PER_S = 0.8  # of the highest rate: a second that begins late or sends little is not the rate
 SAMPLE_ENTRIES = 60  # to judge a shard by; what it lacks is lent by the others, at their mean
-REFUSALS_MIN = 4.0  # more tell something: what an experiment expects is only as good as what it began with
+REFUSALS_MIN = 3.0  # more tell something: what an experiment expects is only as good as what it began with
+LUCK = 1.0  # refusal: who looks again and again until there are enough looks when there are too many
 TOLERANCE = 0.01  # of the entries refused is not worth going slower
 SIGMAS = 3.0  # above a baseline: so far chance goes
 EVIDENCE = 10.0  # signal over noise, squared, of an experiment: 10 refusals expected, or more on a baseline
 EVIDENCE_OF_NONE = 4.0  # the same where hardly any refusal is seen
 EXPERIMENT_MAX_S, FALLEN_MAX_S = 30.0, 20.0  # without evidence until then, the cut stands
-FALLEN, RISEN = 0.4, 1.6  # less, more than this part of the refusals expected at an unchanged share
+FALLEN, RISEN = 0.5, 1.6  # less, more than this part of the refusals expected at an unchanged share
 CUTS_MIN, DEPTH = 2, 0.71  # an experiment's cuts, and the part of the rate it must reach, to prove a baseline
 BASELINE_MAX = 1 / 3  # more is overload, whatever else it looks like
 BASELINE_DRIFT_PER_S = 0.01  # of itself, at which a baseline follows what is seen
@@ -121,7 +122,8 @@ class Capacity:
         self._phase[settled] = MEASURING
         self._measuring_since_s[settled] = now_s
         slowest = self.factors <= FACTOR_MIN  # cannot be cut, so an experiment would show nothing
-        self._begin(excess & ~slowest, (share - self._baseline) / (1 - self._baseline))
+        told = np.maximum(throttled - LUCK, 0.0) / np.maximum(sent, 1.0) - self._baseline
+        self._begin(excess & ~slowest, np.maximum(told, 0.0) / (1 - self._baseline))
         self._follow(calm, share, passed_s)
         whole = (self._sent >= SAMPLE_ENTRIES) | (self._span_s > WINDOW_S)
         self._clear((calm & whole) | settled | excess)
