@@ -56,7 +56,7 @@ def assignments(mode: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Soup:
-    """What to cook. With `limits` the rate is 80 % of the stream's ceiling, which `check` or `/status` states."""
+    """What to cook. With `limits` the rate is 80 % of the ceiling by `check` or `/status`."""
 
     mode: str
     seconds: int = 600
@@ -133,7 +133,7 @@ class Kitchen:
         return "kinesis__aggregation" in MODES[self.soup.mode]
 
     def _go_by_status(self) -> None:
-        """Set the rate by the ceiling of this very map of shards, which a daemon states that runs for a moment."""
+        """Set the rate by the ceiling of this map of shards, which a daemon that runs for a moment tells."""
         daemon = self.host.run(**self.settings)
         status = daemon.until_acked()
         assert daemon.stop() == 0
