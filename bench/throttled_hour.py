@@ -1,7 +1,7 @@
 """Does a worker's memory stay the same while its stream takes half of what is wanted, for an hour?
 
 Two daemons of one worker, plain entries and aggregates in order, each at twice what the four shards of its
-own `tickerd local` take; the limits are kept on both sides, and 10 % of the entries are throttled beside them.
+own `tickerd local` take; the limits are kept on both sides, and 10 % of the entries are throttled besides.
 """
 
 import argparse
