@@ -14,8 +14,8 @@ SHARDS = 4
 CAPACITY = 1000 * SHARDS  # records/s, with even keys
 SETTLED_S = 20  # until what limits itself has found its place
 MEASURED_S = 20
-LIMITED = {"kinesis__shard_limits": True, "source__workers": 1}
-EVEN = LIMITED | {"kinesis__partition_key": "even"}
+LIMITED: dict[str, object] = {"kinesis__shard_limits": True, "source__workers": 1}
+EVEN: dict[str, object] = LIMITED | {"kinesis__partition_key": "even"}
 AGGREGATED = 4 * 4500  # records/s: 1 MiB/s a shard, were the busiest instruments spread alike
 WAYS: dict[str, tuple[dict[str, object], float]] = {  # settings, records/s that the stream takes at most
     "plain": (EVEN, CAPACITY),

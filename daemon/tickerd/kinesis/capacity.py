@@ -7,7 +7,7 @@ equal parts), by the throttled share (as DCTCP, Alizadeh et al. 2010).
 # Throttling that does not depend on the rate would drive that to a standstill: each cut buys nothing. So a
 # cut is an experiment. It goes below what was accepted; everyone who feeds the shard sees the same refusals
 # and cuts in the same seconds, so what was overload must all but vanish. Where it stays, it is cut again,
-# to half of the rate; where it still is neither less nor more, it is the shard's *baseline*: the cuts are
+# to seven tenths of the rate; where it still is neither less nor more, it is the shard's *baseline*: the cuts are
 # undone and only what exceeds the baseline counts from then on. Refusals that grow meanwhile are the load
 # of others, not a baseline.
 
@@ -29,7 +29,7 @@ CUT = 0.88  # below what was accepted: deep enough that overload vanishes, and f
 PEAK_KEPT_PER_S = 0.8  # of the highest rate: a second that begins late or sends little is not the rate
 SAMPLE_ENTRIES = 60  # to judge a shard by; what it lacks is lent by the others, at their mean
 REFUSALS_MIN = 3.0  # more tell something: what an experiment expects is only as good as what it began with
-LUCK = 1.0  # refusal: who looks again and again until there are enough looks when there are too many
+LUCK = 1.0  # refusal too many at the first sight of an excess: who waits for a number sees it come by chance
 TOLERANCE = 0.01  # of the entries refused is not worth going slower
 SIGMAS = 3.0  # above a baseline: so far chance goes
 EVIDENCE = 10.0  # signal over noise, squared, of an experiment: 10 refusals expected, or more on a baseline
