@@ -6,9 +6,9 @@ equal parts), by the throttled share (as DCTCP, Alizadeh et al. 2010).
 
 # Throttling that does not depend on the rate would drive that to a standstill: each cut buys nothing. So a
 # cut is an experiment. It goes below what was accepted; everyone who feeds the shard sees the same refusals
-# and cuts in the same seconds, so what was overload must all but vanish. Where it stays, it is cut again,
-# to seven tenths of the rate; where it still is neither less nor more, it is the shard's *baseline*: the cuts are
-# undone and only what exceeds the baseline counts from then on. Refusals that grow meanwhile are the load
+# and cuts in the same seconds, so what was overload must all but vanish. Where it stays, it is cut again, to
+# seven tenths of the rate; where it still is neither less nor more, it is the shard's *baseline*: the cuts
+# are undone and only what exceeds the baseline counts from then on. Refusals that grow meanwhile are the load
 # of others, not a baseline.
 
 from collections.abc import Sequence
