@@ -12,6 +12,7 @@ from delivering import (
     stored,
 )
 from tickerd.kinesis.calls import OversizeError
+from tickerd.texts import WholeRecords
 
 
 @pytest.mark.parametrize("aggregation", ["none", "kpl", "lines"])
@@ -20,7 +21,7 @@ def test_a_record_that_the_stream_does_not_take_is_an_error_and_never_sent(aggre
         async with local() as (endpoint, url), lab(url, shard_limits=False, aggregation=aggregation) as made:
             batch = made.batch(2)
             with pytest.raises(OversizeError, match="the stream takes 1048576"):  # noqa: PT012  one or the other
-                await made.delivery.submit(batch, [b"{}", b"x" * 1024 * 1024])
+                await made.delivery.submit(batch, WholeRecords([b"{}", b"x" * 1024 * 1024]))
                 await made.delivery.drain()
             assert stored(endpoint) <= 1
 

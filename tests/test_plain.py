@@ -232,7 +232,7 @@ def test_all_that_waits_is_handed_over_whatever_it_waits_for() -> None:
     box.put(routes.rows([b"parked"] * 500), NOW_S)
     taken(box, NOW_S)
     box.put(routes.rows([b"fresh"]), NOW_S)
-    assert [set(rows.data) for rows in box.leave()] == [{b"failed"}, {b"parked"}, {b"fresh"}]
+    assert [set(routes.records_of(rows)) for rows in box.leave()] == [{b"failed"}, {b"parked"}, {b"fresh"}]
     assert box.empty
     assert box.due_s(NOW_S) is None
     assert taken(box, NOW_S + 60) == []

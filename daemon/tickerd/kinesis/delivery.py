@@ -23,6 +23,7 @@ from tickerd.kinesis.settle import Fate, Outcome, settle
 from tickerd.kinesis.stream import KinesisStream
 from tickerd.observe.counters import Report
 from tickerd.settings import Kinesis
+from tickerd.texts import Texts
 
 UNREACHABLE_AFTER_FAILURES = 8  # calls in a row without any answer, before the endpoint counts as unreachable
 RENEW_PAUSE_S = 5.0  # credentials that expired again sooner than this are no better than none
@@ -54,8 +55,8 @@ class Delivery:
         self._dispatching = asyncio.create_task(self._dispatch())
         self._dispatching.add_done_callback(self._ended)
 
-    async def submit(self, batch: Batch | Interleaved, data: list[bytes]) -> None:
-        """Send the batch's records, encoded as `data`, in the background; wait first until there is room."""
+    async def submit(self, batch: Batch | Interleaved, texts: Texts) -> None:
+        """Send the batch's records, given as `texts`, in the background; wait first until there is room."""
         while self._bug is None and self._is_full():
             self._room.clear()
             await self._room.wait()
@@ -63,7 +64,7 @@ class Delivery:
             raise self._bug
         self._follow()
         keys = self._outbox.route.keys_of(batch.instruments)
-        rows = Rows.of_frame(data, keys, batch.feeds, batch.frame)
+        rows = Rows.of_frame(texts, keys, batch.feeds, batch.frame)
         self._outbox.put(rows, time.monotonic())
         self._wake.set()
 
