@@ -55,7 +55,7 @@ def worker(aggregation: str, latency_ms: int, front: Front | None, seconds: floa
 
 
 def encode_lines(records: list[Record]) -> float:
-    """CPU seconds per million of the encoder alone, on the worker's core, in the mean, as the worker's are."""
+    """CPU seconds per million of the encoder alone, on the worker's core: a mean, as the worker's is."""
     encoder = msgspec.json.Encoder()
     took: list[float] = []
     for _ in range(TIMES):
