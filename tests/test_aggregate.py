@@ -20,12 +20,21 @@ def written(aggregation: Aggregation, rows: Rows) -> Written:
     return all_of_them
 
 
+def filled(
+    aggregation: Aggregation, rows: Rows, entry_bytes_max: int, *, whole: bool
+) -> list[tuple[int, bytes]]:
+    data = memoryview(bytearray(written(aggregation, rows).data))
+    return aggregation.fill(rows, data, routes.route(), entry_bytes_max, whole)
+
+
 def joined(aggregation: Aggregation, rows: Rows) -> bytes:
-    return aggregation.join(rows, memoryview(bytearray(written(aggregation, rows).data)), routes.route())
+    """All of them in one."""
+    ((_, data),) = filled(aggregation, rows, 2**30, whole=True)
+    return data
 
 
 def cut_lines(rows: Rows, entry_bytes_max: int) -> list[int]:
-    return LINES.cut(rows, LINES.sizes(rows.sizes).cumsum(), routes.route(), entry_bytes_max)
+    return [stop for stop, _ in filled(LINES, rows, entry_bytes_max, whole=False)]
 
 
 def lines_of(sizes: list[int], entry_bytes_max: int) -> list[int]:

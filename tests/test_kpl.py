@@ -6,7 +6,7 @@ Two readers judge: AWS's own for Python, on Google's protobuf, and aiokpl's, wri
 import base64
 import hashlib
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, pairwise
 
 import aiokpl  # type: ignore[import-untyped]  # it has types, but does not say so
 import numpy as np
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tickerd.kinesis import kpl
-from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, cut, deaggregate, heads
+from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, deaggregate, heads
 
 untimed = settings(deadline=None)  # how long an example takes is the machine's affair
 
@@ -41,7 +41,27 @@ def aggregate(keys: Sequence[int], data: Sequence[bytes], table: Sequence[bytes]
     """The aggregate of records with these keys, numbers of the table."""
     sizes = np.fromiter(map(len, data), np.int32, len(data))
     written = b"".join(chain.from_iterable(zip(heads(sizes), data, strict=True)))
-    return kpl.aggregate(np.array(keys, np.int32), sizes, memoryview(bytearray(written)), KeyTable(table))
+    return kpl.aggregate(
+        np.array(keys, np.int32),
+        sizes,
+        memoryview(bytearray(written)),
+        KeyTable(table),
+        list(dict.fromkeys(keys)),
+    )
+
+
+def cut(
+    keys: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    table: KeyTable,
+    entry_bytes_max: int,
+    whole: bool = False,
+) -> list[int]:
+    """Where aggregates end; each has the keys of its records in the order of their first."""
+    cuts = kpl.cut(keys, sizes, table, entry_bytes_max, whole=whole)
+    for (start, _), (stop, used) in pairwise([kpl.Cut(0, []), *cuts]):
+        assert used == list(dict.fromkeys(keys[start:stop].tolist()))
+    return [each.stop for each in cuts]
 
 
 def table_of(key_bytes: NDArray[np.int32]) -> KeyTable:
@@ -267,13 +287,15 @@ def test_a_record_too_large_for_an_aggregate_is_an_end_of_its_own(over: int, end
     assert cut(np.zeros(5, np.int32), among_small_ones, table_of(key_bytes), entry_bytes_max) == [2, 3, 4]
 
 
-def test_cutting_can_begin_anywhere_and_nothing_can_be_cut() -> None:
-    keys, sizes, key_bytes = np.zeros(100, np.int32), np.full(100, 165, np.int32), np.array([7], np.int32)
-    ends = cut(keys, sizes, table_of(key_bytes), 2000)
+def test_what_fills_no_aggregate_is_left_or_is_the_last() -> None:
+    keys, sizes, table = np.zeros(100, np.int32), np.full(100, 165, np.int32), KeyTable([b"EUR/USD"])
+    ends = cut(keys, sizes, table, 2000)
     assert len(ends) > 3
-    assert cut(keys, sizes, table_of(key_bytes), 2000, start=ends[1]) == ends[2:]
-    assert cut(keys, sizes, table_of(key_bytes), 2000, start=100) == []
-    assert cut(keys[:0], sizes[:0], table_of(key_bytes), 2000) == []
+    assert cut(keys, sizes, table, 2000, whole=True) == [*ends, 100]
+    assert cut(keys[: ends[0]], sizes[: ends[0]], table, 2000) == []
+    assert cut(keys[: ends[0] + 1], sizes[: ends[0] + 1], table, 2000) == [ends[0]]
+    for whole in (False, True):
+        assert cut(keys[:0], sizes[:0], table, 2000, whole) == []
 
 
 # From here on: what is no aggregate of ours.

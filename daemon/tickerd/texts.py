@@ -17,7 +17,7 @@ Numbers = NDArray[np.intp]
 
 
 class Texts(Protocol):
-    """Records of some form; `part` and `pick` keep it."""
+    """Records in some form."""
 
     def __len__(self) -> int: ...
 
@@ -121,7 +121,7 @@ class WholeRecords(NamedTuple):
         if before is not None:
             columns.insert(0, before.tolist())
         if lines:
-            columns.append([b"\n"] * len(self.whole))
+            columns.append([b"\n"] * len(order))
         return joined_runs(columns, stops)
 
 

@@ -32,52 +32,60 @@ class Aggregation(NamedTuple):
     """One way of aggregating.
 
     before: what stands before each record of these sizes, [records]; None: nothing. lines: each ends with a
-    newline. sizes: bytes of each record with these, [records]. cut: where full entries end among the records
-    of one shard, as rising numbers of records; what follows the last end is not full. Given are the records,
-    where each ends among those written, their route, and the most bytes of an entry with its key. join: the
-    entry of some records as they are written, which it may change. split: the records of an entry that has so
-    many. must_land: whether consumers take an entry only from the shard to which all its keys belong.
+    newline. sizes: bytes of each record with these, [records]. fill: the entries of the records of one shard,
+    each with where it ends among them. Given are the records and how they are written, which it may change,
+    their route, the most bytes of an entry with its key, and whether the last entry may be one that is not
+    full. split: the records of an entry that has so many. must_land: whether consumers take an entry only
+    from the shard to which all its keys belong.
     """
 
     before: Callable[[NDArray[np.int32]], Objects] | None
     lines: bool
     sizes: Callable[[NDArray[np.int32]], NDArray[np.int64]]
-    cut: Callable[[Rows, NDArray[np.int64], Route, int], list[int]]
-    join: Callable[[Rows, memoryview, Route], bytes]
+    fill: Callable[[Rows, memoryview, Route, int, bool], list[tuple[int, bytes]]]
     split: Callable[[bytes, int], list[bytes]]
     must_land: bool
 
 
-def _cut_kpl(rows: Rows, ends: NDArray[np.int64], route: Route, entry_bytes_max: int) -> list[int]:
-    return kpl.cut(rows.keys, rows.sizes, route.key_table, entry_bytes_max)
-
-
-def _join_kpl(rows: Rows, written: memoryview, route: Route) -> bytes:
-    if len(rows) == 1:  # the library, too, sends a record that has no company as it is
-        return bytes(written[len(written) - int(rows.sizes[0]) :])
-    return kpl.aggregate(rows.keys, rows.sizes, written, route.key_table)
+def _fill_kpl(
+    rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
+) -> list[tuple[int, bytes]]:
+    entries: list[tuple[int, bytes]] = []
+    ends = kpl.record_bytes(rows.sizes).cumsum()
+    start = sent = 0
+    for stop, used in kpl.cut(rows.keys, rows.sizes, route.key_table, entry_bytes_max, whole=whole):
+        end = int(ends[stop - 1])
+        if stop - start == 1:  # the library, too, sends a record that has no company as it is
+            data = bytes(written[end - int(rows.sizes[start]) : end])
+        else:
+            some = slice(start, stop)
+            data = kpl.aggregate(rows.keys[some], rows.sizes[some], written[sent:end], route.key_table, used)
+        entries.append((stop, data))
+        start, sent = stop, end
+    return entries
 
 
 def _split_kpl(data: bytes, records: int) -> list[bytes]:
     return [data] if records == 1 else [record for _, _, record in kpl.deaggregate(data)]
 
 
-def _cut_lines(rows: Rows, ends: NDArray[np.int64], route: Route, entry_bytes_max: int) -> list[int]:
-    cuts: list[int] = []
+def _fill_lines(
+    rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
+) -> list[tuple[int, bytes]]:
+    entries: list[tuple[int, bytes]] = []
+    ends = _line_bytes(rows.sizes).cumsum()
     start = sent = 0
     while start < len(rows):
-        key_bytes = int(route.key_bytes[rows.keys[start]])  # the entry has its first record's key
-        stop = int(ends.searchsorted(sent + entry_bytes_max - key_bytes, side="right"))
-        if stop == len(rows) and ends[-1] - sent < entry_bytes_max - key_bytes:
+        room = entry_bytes_max - int(
+            route.key_bytes[rows.keys[start]]
+        )  # the entry has its first record's key
+        stop = max(start + 1, int(ends.searchsorted(sent + room, side="right")))
+        end = int(ends[stop - 1])
+        if stop == len(rows) and end - sent < room and not whole:
             break
-        start = max(stop, start + 1)
-        cuts.append(start)
-        sent = int(ends[start - 1])
-    return cuts
-
-
-def _join_lines(rows: Rows, written: memoryview, route: Route) -> bytes:
-    return bytes(written)
+        entries.append((stop, bytes(written[sent:end])))
+        start, sent = stop, end
+    return entries
 
 
 def _split_lines(data: bytes, records: int) -> list[bytes]:
@@ -88,8 +96,22 @@ def _line_bytes(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
     return sizes.astype(np.int64) + 1
 
 
-KPL = Aggregation(kpl.heads, False, kpl.record_bytes, _cut_kpl, _join_kpl, _split_kpl, must_land=True)
-LINES = Aggregation(None, True, _line_bytes, _cut_lines, _join_lines, _split_lines, must_land=False)
+KPL = Aggregation(
+    before=kpl.heads,
+    lines=False,
+    sizes=kpl.record_bytes,
+    fill=_fill_kpl,
+    split=_split_kpl,
+    must_land=True,
+)
+LINES = Aggregation(
+    before=None,
+    lines=True,
+    sizes=_line_bytes,
+    fill=_fill_lines,
+    split=_split_lines,
+    must_land=False,
+)
 
 
 @dataclass(slots=True)
@@ -140,18 +162,14 @@ class Aggregator:
         """
         rows = joined([piece.rows for piece in written])
         data = memoryview(bytearray().join([piece.data for piece in written]))
-        ends = self._aggregation.sizes(rows.sizes).cumsum()
-        cuts = self._aggregation.cut(rows, ends, route, self.aggregate_bytes_max)
-        if whole and (not cuts or cuts[-1] < len(rows)):
-            cuts.append(len(rows))
         entries: list[Entry] = []
-        start = sent = 0
-        for stop in cuts:
-            end = int(ends[stop - 1])
-            entries.append(self._entry(rows.part(start, stop), data[sent:end], route))
-            start, sent = stop, end
+        start = 0
+        for stop, entry in self._aggregation.fill(rows, data, route, self.aggregate_bytes_max, whole):
+            entries.append(self._entry(rows.part(start, stop), entry, route))
+            start = stop
         left = rows.part(start, len(rows)).own_columns()
-        return entries, Written(left, bytes(data[sent:]))
+        left_bytes = int(self._aggregation.sizes(left.sizes).sum())
+        return entries, Written(left, bytes(data[len(data) - left_bytes :]))
 
     def records(self, entry: Entry) -> Rows:
         """An entry's records as they were before."""
@@ -166,8 +184,7 @@ class Aggregator:
         records = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         return written.rows.with_texts(WholeRecords(records))
 
-    def _entry(self, rows: Rows, written: memoryview, route: Route) -> Entry:
-        data = self._aggregation.join(rows, written, route)
+    def _entry(self, rows: Rows, data: bytes, route: Route) -> Entry:
         size = len(data) + int(route.key_bytes[rows.keys[0]])
         if size > self._entry_bytes_max:
             raise OversizeError(size, self._entry_bytes_max)

@@ -28,9 +28,9 @@ from tickerd.texts import Texts
 UNREACHABLE_AFTER_FAILURES = 8  # calls in a row without any answer, before the endpoint counts as unreachable
 RENEW_PAUSE_S = 5.0  # credentials that expired again sooner than this are no better than none
 LOOK_PAUSE_MIN_S = 0.001
-BODY_BYTES_IN_FLIGHT_MAX = 6 * 1024 * 1024
-"""No more calls while there are so many bytes on their way: within 20 ms that is 300 MB/s, beyond any worker,
-and 32 calls of aggregates would take 50 MB."""
+BODY_BYTES_OF_CALL = 192 * 1024
+"""A full call of plain records has 140 KB. Of larger ones, of aggregates, fewer are on their way, so that no
+more bytes are: 32 of 930 KB, with what they hold, took 50 MB."""
 AGGREGATIONS = {"kpl": KPL, "lines": LINES}
 
 
@@ -96,7 +96,7 @@ class Delivery:
 
     def _enough_on_their_way(self) -> bool:
         most = self._settings.calls_in_flight_max
-        return len(self._tasks) >= most or self._body_bytes >= BODY_BYTES_IN_FLIGHT_MAX
+        return len(self._tasks) >= most or self._body_bytes >= most * BODY_BYTES_OF_CALL
 
     def _new_outbox(self) -> tuple[Outbox, str]:
         """What the stream and the settings ask for now."""

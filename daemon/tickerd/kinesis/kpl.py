@@ -8,6 +8,7 @@ the KPL sends as it is: here that is the caller's affair, as are shards.
 import hashlib
 from collections.abc import Sequence
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,18 +64,22 @@ def heads(sizes: NDArray[np.int32]) -> NDArray[np.object_]:
 
 
 def aggregate(
-    keys: NDArray[np.int32], sizes: NDArray[np.int32], written: memoryview, table: KeyTable
+    keys: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    written: memoryview,
+    table: KeyTable,
+    used: Sequence[int],
 ) -> bytes:
     """One aggregated record of at least one record.
 
     `keys`: [records] the number of each record's partition key in the table; `sizes`: [records] bytes of its
-    data; `written`: each record's head and data, in which the indexes are set. Raises ValueError when these
-    are not of one length or are empty: an empty aggregate would be read as data.
+    data; `written`: each record's head and data, in which the indexes are set; `used`: the keys in the order
+    of their first records, which take the indexes from 0 on. Raises ValueError when these are not of one
+    length or are empty: an empty aggregate would be read as data.
     """
     ends = record_bytes(sizes).cumsum()
     if not len(keys) or len(keys) != len(sizes) or ends[-1] != len(written):
         raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys, {len(written)} bytes")
-    used = list(dict.fromkeys(keys.tolist()))  # a key's first record takes the next index
     indexes = np.empty(len(table), np.int64)
     indexes[used] = np.arange(len(used))
     records: memoryview | bytes = written
@@ -108,33 +113,44 @@ def aggregate_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], table: Ke
     return OVERHEAD_BYTES + grows.cumsum()
 
 
+class Cut(NamedTuple):
+    """An aggregate among records: where it ends, and its keys in the order of their first records."""
+
+    stop: int
+    used: list[int]
+
+
 def cut(
-    keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable, entry_bytes_max: int, start: int = 0
-) -> list[int]:
-    """Where aggregates end among the records of one shard from `start` on: rising numbers of records.
+    keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable, entry_bytes_max: int, *, whole: bool
+) -> list[Cut]:
+    """The aggregates among the records of one shard, one after the other.
 
     Arguments as in `aggregate_bytes`. An aggregate and the partition key of its entry, which is its first
     record's, have `entry_bytes_max` bytes at most and leave no room for the next record. The last, unfilled
-    one is left out. A record too large for an aggregate is an end of its own: it may yet go as it is.
+    one is left out unless they are cut `whole`. A record too large for an aggregate is one of its own: it may
+    yet go as it is.
     """
-    cuts: list[int] = []
-    ends = record_bytes(sizes).cumsum()
+    cuts: list[Cut] = []
+    ends, numbers = record_bytes(sizes).cumsum(), keys.tolist()
+    start = 0
     while start < len(keys):
         # No aggregate from here on reaches beyond the window: its tables are not counted yet.
         sent = int(ends[start - 1]) if start else 0
         room = entry_bytes_max - int(table.key_bytes[keys[start]])
         stop = int(ends.searchsorted(sent + room - OVERHEAD_BYTES, side="right"))
-        if stop == len(keys):
-            used = list(dict.fromkeys(keys[start:].tolist()))
-            most = int(ends[-1]) - sent + OVERHEAD_BYTES + int(table.field_bytes[used].sum())
-            if most <= room and len(used) <= INDEXES_OF_A_BYTE:
-                break
-        size = aggregate_bytes(keys[start:stop], sizes[start:stop], table)  # none, where one is too large
-        fitting = int(size.searchsorted(room, side="right"))
-        if start + fitting == len(keys):
+        window = numbers[start:stop]
+        used = list(dict.fromkeys(window))
+        # As if every key of the window were used. Mostly those that fit do use them all: then it is exact.
+        tables = int(table.field_bytes[used].sum())
+        fitting = int(ends.searchsorted(sent + room - OVERHEAD_BYTES - tables, side="right")) - start
+        if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or len(set(window[:fitting])) < len(used):
+            size = aggregate_bytes(keys[start:stop], sizes[start:stop], table)
+            fitting = int(size.searchsorted(room, side="right"))  # none, where the first alone is too large
+        if start + fitting == len(keys) and not whole:
             break
-        start += max(fitting, 1)
-        cuts.append(start)
+        stop = start + max(1, fitting)
+        cuts.append(Cut(stop, list(dict.fromkeys(numbers[start:stop]))))
+        start = stop
     return cuts
 
 

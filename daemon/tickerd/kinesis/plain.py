@@ -67,7 +67,7 @@ class PlainOutbox:
         self._head = head
         self._entry_bytes_max = entry_bytes_max
         self._linger_s = linger_s
-        self._largest_bytes = 0  # of an entry so far
+        self._largest_bytes = 0  # of a record so far
         self._fresh: deque[Rows] = deque()
         self._fresh_start = 0  # of the first of these pieces: what lies before is taken
         self._fresh_records = 0
@@ -90,7 +90,7 @@ class PlainOutbox:
         largest = int(rows.entry_bytes(self.route.key_bytes).max())
         if largest > self._entry_bytes_max:
             raise OversizeError(largest, self._entry_bytes_max)
-        self._largest_bytes = max(self._largest_bytes, largest)
+        self._largest_bytes = max(self._largest_bytes, int(rows.sizes.max()))
         self.waiting_bytes += int(rows.sizes.sum())
         self._append(rows, now_s)
 
@@ -103,10 +103,10 @@ class PlainOutbox:
             pieces += self._take_fresh(room, now_s)
         if not pieces:
             return None
-        texts = _joined_texts(pieces)
+        texts = _in_base64(pieces)
         rows = joined(pieces).with_texts(texts)
         fit = len(rows)
-        if fit * self._largest_bytes > CALL_BYTES_MAX:
+        if fit * (self._largest_bytes + self.route.key_bytes_max) > CALL_BYTES_MAX:
             fit = fitting(rows.entry_bytes(self.route.key_bytes))
         if fit < len(rows):  # entries of many KiB only: what is beyond the call's bytes is next
             self._prepend(rows.part(fit, len(rows)))
@@ -194,7 +194,7 @@ class PlainOutbox:
         while room and self._fresh:
             # The rest of a piece is not copied for every call: that was 3 % of a saturated worker.
             start, first = self._fresh_start, self._fresh[0]
-            rows = _in_base64(first.part(start, start + room))
+            rows = first.part(start, start + room)
             self._fresh_start += len(rows)
             self._fresh_records -= len(rows)
             if self._fresh_start == len(first):
@@ -223,15 +223,12 @@ class PlainOutbox:
         return waiting
 
 
-def _in_base64(rows: Rows) -> Rows:
-    """What may wait in one call and then go in another is encoded once."""
-    assert rows.texts is not None, "records that go have texts"
-    return rows.with_texts(rows.texts.base64())
-
-
-def _joined_texts(pieces: list[Rows]) -> Base64:
-    """The texts of all pieces, which all have been taken before."""
-    encoded = [piece.texts.base64() for piece in pieces if piece.texts is not None]
+def _in_base64(pieces: list[Rows]) -> Base64:
+    """The texts of all pieces; what failed once is encoded already."""
+    encoded: list[Base64] = []
+    for piece in pieces:
+        assert piece.texts is not None, "records that go have texts"
+        encoded.append(piece.texts.base64())
     if len(encoded) == 1:
         return encoded[0]
     return Base64(

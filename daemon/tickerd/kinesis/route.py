@@ -48,6 +48,7 @@ class Route:
         self.tails = [field + b"}]}" for field in fields]
         self.key_table = KeyTable([key.encode() for key in self.keys])
         self.key_bytes = self.key_table.key_bytes
+        self.key_bytes_max = int(self.key_bytes.max())
         self.key_hashes = [hash_key(key) for key in self.keys]
         self.key_shards = np.array(list(map(shard_map.shard_of, self.key_hashes)), dtype=np.int32)
         self.pacer = pacer
