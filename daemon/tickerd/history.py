@@ -1,8 +1,8 @@
 """What can be asked of the market's past, and what is answered: one set of types for whoever answers.
 
 Rows are the market at whole multiples of `database.snapshot_every_s`, and each story once, at its first
-millisecond. They come by time, then feed, then name, so that a page can begin after any row. Computed from the
-market itself or read from the database (store/), the rows are the same.
+millisecond. They come by time, then feed, then name, so that a page can begin after any row. Computed from
+the market itself or read from the database (store/), the rows are the same.
 """
 
 from typing import Literal, NamedTuple, Protocol
