@@ -52,6 +52,7 @@ class Part(NamedTuple):
     counts: tuple[int, int, int]
     rows: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     first_seq: int
+    is_snapshot: bool = False  # rows are all pairs and stocks, in order, in its first millisecond
 
     @property
     def records(self) -> int:
@@ -174,6 +175,11 @@ def first_ms(frame: Frames) -> Frames:
 def end_ms(frame: Frames) -> Frames:
     """The millisecond after the frame's last."""
     return first_ms(frame + 1)
+
+
+def frame_of(ms: Frames) -> Frames:
+    """The frame that a millisecond since 1970 belongs to."""
+    return ms * FRAMES_PER_SECOND // MILLI
 
 
 def due_below(now_ns: int) -> int:
