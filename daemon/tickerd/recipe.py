@@ -33,6 +33,12 @@ def run_digest(settings: Settings, recipe: Recipe) -> str:
     return hashlib.sha256(f"{settings_digest(settings)} {recipe}".encode()).hexdigest()[:16]
 
 
+def market_digest(recipe: Recipe) -> str:
+    """16 hex digits that name a market, whoever emits which of its records: the database's `market`."""
+    named = (recipe.model_version, recipe.seed, recipe.universe_digest, recipe.hours)
+    return hashlib.sha256(repr(named).encode()).hexdigest()[:16]
+
+
 def market_of(recipe: Recipe, universe: Universe, only: str | None = None) -> Market:
     """The market whose records the recipe describes; UniverseError when the universe cannot be used."""
     hours = Hours(universe) if recipe.hours == "market" else None
