@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """The database of the settings; `market` says whose rows are read. Nothing is connected before its use."""
+    """The database of the settings; `market` says whose rows are read. `open` connects to nothing yet."""
 
     def __init__(self, settings: Settings, state: Path, market: Callable[[], str] = lambda: "") -> None:
         self._settings, self._market = settings, market
@@ -87,7 +87,7 @@ class Database:
             await connection.run_sync(upgrade)
             await connection.commit()
 
-    async def catalogue(self, name: str, base: Callable[[], Universe]) -> Universe | None:
+    async def universe(self, name: str, base: Callable[[], Universe]) -> Universe | None:
         """The universe `name` as its rows say; None where there are none. UniverseError: they do not fit."""
         if await self.version() is None:
             return None

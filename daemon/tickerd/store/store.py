@@ -131,7 +131,7 @@ class Store:
         try:
             database = await self._opened() if await asyncio.to_thread(self._may_have_catalogue) else None
             async with asyncio.timeout(START_S):
-                universe = database and await database.catalogue(name, lambda: base)
+                universe = database and await database.universe(name, lambda: base)
         except AddressError:
             return settings  # which the work will tell about
         except self._errors as error:
@@ -147,7 +147,7 @@ class Store:
         return with_universe(settings, directory)
 
     async def catalogued_at_start(self, settings: Settings) -> Settings:
-        """The same, but rows that do not fit are told in one line, and the last catalogue that did is taken."""
+        """The same, but rows that do not fit are told in a line, and the last catalogue that did is taken."""
         try:
             return await self.catalogued(settings)
         except (UniverseError, OSError) as error:
@@ -158,7 +158,7 @@ class Store:
             return with_universe(settings, directory)
 
     def _may_have_catalogue(self) -> bool:
-        """Whether it is worth opening: most SQLite files have no instruments, and the start is to be quick."""
+        """Whether it is worth opening: most SQLite files have no instruments, and a start is to be quick."""
         url = self._settings.database.url
         if not url.startswith("sqlite"):
             return True
