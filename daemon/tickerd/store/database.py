@@ -65,6 +65,7 @@ class Database:
             version = await self.version()
             if self.embedded and (version is None or version < SCHEMA):
                 await self.upgrade()
+                _protect(Path(str(self.url.database)))
                 version = await self.version()
         if version != SCHEMA:
             found = f"has version {version} of the tables" if version else "has no tables yet"
@@ -113,6 +114,10 @@ class Database:
     async def remove_older(self, before_ms: int) -> None:
         """Remove all rows from before a moment."""
         await retention.remove_older(self.engine, before_ms)
+
+
+def _protect(file: Path) -> None:
+    file.chmod(0o640)  # as all else in the state directory
 
 
 def _has_versions(connection: Connection) -> bool:
