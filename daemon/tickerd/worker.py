@@ -36,9 +36,9 @@ from tickerd.observe import logs
 from tickerd.observe.counters import Report, Slab
 from tickerd.orders import Orders
 from tickerd.pipeline import Pipeline
-from tickerd.recipe import market_of
+from tickerd.recipe import market_of, snapshot_cadence
 from tickerd.records import RECORD_VERSION
-from tickerd.schedule import Rates, Segment, due_at_ns, split
+from tickerd.schedule import Cadence, Segment, SnapshotCadence, due_at_ns, split
 from tickerd.source import Source
 from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
 
@@ -63,6 +63,7 @@ class Worker:
         self.gate = Gate(self.report, self._may_probe)
         self._source: Source | None = None
         self._hours: Hours | None = None
+        self._snapshots: SnapshotCadence | None = None
         self._stopping = asyncio.Event()
         self._drain_max_s = float(spec.settings.source.drain_max_s)
 
@@ -135,6 +136,8 @@ class Worker:
         spec = self.spec
         universe = Universe.load(spec.settings.market.universe)
         self._hours = Hours(universe) if spec.recipe.hours == "market" else None
+        if spec.settings.rate.mode == "snapshot":
+            self._snapshots = snapshot_cadence(spec.settings.rate.every_s, universe)
         stream = KinesisStream(
             spec.settings.kinesis,
             universe.instruments,
@@ -163,7 +166,7 @@ class Worker:
         if path.exists():
             state = checkpoint.read(path)
         else:
-            first = Segment(spec.first_frame, 0, self._rates_at(spec.first_frame), spec.digest)
+            first = Segment.at_cadence(spec.first_frame, 0, self._cadence_at(spec.first_frame), spec.digest)
             state = Checkpoint(
                 source=name,
                 recipe=spec.recipe,
@@ -183,7 +186,7 @@ class Worker:
             state,
             self.report,
             before_save=self._publish,
-            rates_at=self._rates_at if own else None,
+            cadence_at=self._cadence_at if own else None,
             digest=spec.digest,
             catch_up_factor=rate.catch_up_factor,
             catch_up_max_s=rate.catch_up_max_s,
@@ -195,8 +198,10 @@ class Worker:
             source.rejoin(spec.first_frame)
         return source
 
-    def _rates_at(self, frame: int) -> Rates:
+    def _cadence_at(self, frame: int) -> Cadence:
         spec = self.spec
+        if self._snapshots is not None:
+            return self._snapshots
         rates = split(self._plan.at(frame), self._mix, spec.workers, spec.worker)
         return rates if self._hours is None else self._hours.rates(rates, frame)
 

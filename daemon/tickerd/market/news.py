@@ -78,7 +78,7 @@ class Newsroom:
         return choices(weights, 1.0)
 
     def broken(self, first: int, end: int) -> Epoch:
-        """The stories that break in the frames from `first` to before `end`, in their first take, in order."""
+        """The stories that break from frame `first` to before `end`, in their first take, in order."""
         days = [self._stories.day(day) for day in range(first // FRAMES_PER_DAY, -(-end // FRAMES_PER_DAY))]
         found = [(day, day.exists & (day.frames >= first) & (day.frames < end)) for day in days]
         begins = np.concatenate([day.frames[broken] for day, broken in found])
