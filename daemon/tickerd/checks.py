@@ -52,7 +52,7 @@ NOT_YET: dict[str, tuple[object, ...]] = {
 }
 """The settings whose other values come with a later version, and the values that this version offers."""
 
-NOT_USED = ("pubsub", "file", "database")
+NOT_USED = ("pubsub", "file")
 """The sections that this version accepts, checks and otherwise ignores."""
 
 assert NOT_YET.keys() <= LEAVES.keys(), "a setting that is not available must exist"
@@ -98,6 +98,23 @@ RULES = (
         ("web.tls_key", "web.tls_certificate"),
         lambda settings: bool(settings.web.tls_key) and not settings.web.tls_certificate,
         "needs web.tls_certificate as well",
+    ),
+    Rule(
+        ("database.tls_ca_file", "database.url"),
+        lambda settings: (
+            bool(settings.database.tls_ca_file) and not settings.database.url.startswith("postgresql")
+        ),
+        "needs a database.url of PostgreSQL; SQLite is a file",
+    ),
+    Rule(
+        ("database.iam", "database.url"),
+        lambda settings: settings.database.iam and not settings.database.url.startswith("postgresql"),
+        "needs a database.url of PostgreSQL",
+    ),
+    Rule(
+        ("database.iam", "database.tls_ca_file"),
+        lambda settings: settings.database.iam and not settings.database.tls_ca_file,
+        "needs database.tls_ca_file: a token is only sent to a server that has proven its name",
     ),
     Rule(
         ("rate.fleet_records_per_second", "rate.stages"),

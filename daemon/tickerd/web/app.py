@@ -15,7 +15,7 @@ from tickerd.web.listening import ListenError, bound, bound_control, inherited, 
 from tickerd.web.metrics import registry
 from tickerd.web.openapi import description
 from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent
-from tickerd.web.status import notices, problems, state, status
+from tickerd.web.status import database_lines, notices, problems, state, status
 
 __all__ = ["CONNECTIONS_MAX", "HEAD_BYTES_MAX", "ListenError", "serve"]
 
@@ -96,6 +96,7 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
                 f"workers: {beating} of {supervisor.workers} beat",
                 *(f"destination: {problem.message}" for problem in problems(supervisor.slots)),
                 *(f"notice: {notice.message}" for notice in notices(supervisor.slots)),
+                *(f"database: {line}" for line in database_lines(supervisor)),
             ]
             text = "\n".join(lines)
         return web.Response(text=text + "\n", status=200 if ready else 503)
