@@ -58,7 +58,7 @@ def test_a_snapshot_agrees_with_what_was_streamed_at_its_millisecond(
     for record in streamed(universe, range(frame_of(NOON_MS), frame_of(NOON_MS) + 8)):
         if isinstance(record, Stock):
             ms = NOON_MS + int(record.time[17:19]) * 1000 + int(record.time[20:23])
-            row = snapshots.at(ms, record.stock_symbol.__eq__).stock_prices[0]
+            row = next(r for r in snapshots.at(ms).stock_prices if r.stock_symbol == record.stock_symbol)
             assert (row.price, row.bid, row.ask, row.time) == (
                 record.price,
                 record.bid,

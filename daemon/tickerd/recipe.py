@@ -37,6 +37,8 @@ def run_digest(settings: Settings, recipe: Recipe) -> str:
 def snapshot_cadence(every_s: int, universe: Universe) -> SnapshotCadence:
     """How snapshots of all pairs and stocks come, with `rate.mode = "snapshot"`."""
     return SnapshotCadence(every_s, len(universe.pairs), len(universe.stocks))
+
+
 def market_digest(recipe: Recipe) -> str:
     """16 hex digits that name a market, whoever emits which of its records: the database's `market`."""
     named = (recipe.model_version, recipe.seed, recipe.universe_digest, recipe.hours)
