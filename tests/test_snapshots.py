@@ -47,9 +47,8 @@ def test_a_snapshot_has_one_row_of_each_pair_and_stock(snapshots: Snapshots, uni
     rows = snapshots.at(NOON_MS)
     assert [row.currency_pair for row in rows.forex_exchange_rates] == [pair.pair for pair in universe.pairs]
     assert [row.stock_symbol for row in rows.stock_prices] == [stock.symbol for stock in universe.stocks]
-    assert {row.time for row in [*rows.forex_exchange_rates, *rows.stock_prices]} == {
-        "2026-11-25T12:00:00.000Z"
-    }
+    times = {row.time for row in rows.forex_exchange_rates} | {row.time for row in rows.stock_prices}
+    assert times == {"2026-11-25T12:00:00.000Z"}
 
 
 def test_a_snapshot_agrees_with_what_was_streamed_at_its_millisecond(
@@ -59,7 +58,7 @@ def test_a_snapshot_agrees_with_what_was_streamed_at_its_millisecond(
     for record in streamed(universe, range(frame_of(NOON_MS), frame_of(NOON_MS) + 8)):
         if isinstance(record, Stock):
             ms = NOON_MS + int(record.time[17:19]) * 1000 + int(record.time[20:23])
-            row = snapshots.at(ms, record.stock_symbol.__eq__).stock_prices[0]
+            row = next(r for r in snapshots.at(ms).stock_prices if r.stock_symbol == record.stock_symbol)
             assert (row.price, row.bid, row.ask, row.time) == (
                 record.price,
                 record.bid,

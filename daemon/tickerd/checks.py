@@ -47,7 +47,6 @@ STAGE_LEAVES = dict(_leaves(RateStage))
 TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] for path in LEAVES}
 
 NOT_YET: dict[str, tuple[object, ...]] = {
-    "rate.mode": ("stream",),
     "destination.kind": ("kinesis",),
     "kinesis.request": ("json",),
 }
@@ -121,6 +120,14 @@ RULES = (
         ("rate.fleet_records_per_second", "rate.stages"),
         lambda settings: bool(settings.rate.fleet_records_per_second) and bool(settings.rate.stages),
         "cannot go with rate.stages, whose rates are a single host's",
+    ),
+    Rule(
+        ("rate.mode", "rate.stages", "rate.fleet_records_per_second"),
+        lambda settings: (
+            settings.rate.mode == "snapshot"
+            and bool(settings.rate.stages or settings.rate.fleet_records_per_second)
+        ),
+        '"snapshot" has no rate: it cannot go with rate.stages or rate.fleet_records_per_second',
     ),
     Rule(
         ("log.embedded_metrics", "log.format"),

@@ -2,7 +2,7 @@
 or stores them; the same numbers go into the stream (market/snapshot.py). A pure function of market and time.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -37,47 +37,47 @@ class Snapshots:
         universe = market.universe
         self.pairs = [pair.pair for pair in universe.pairs]
         self.stocks = [stock.symbol for stock in universe.stocks]
-        self._subjects = [*self.stocks, *(currency.code for currency in universe.currencies)]
+        self.quoted = [*self.pairs, *self.stocks]
+        self.subjects = [*self.stocks, *(currency.code for currency in universe.currencies)]
 
     def standing(self, times_ms: Sequence[int] | Times, instrument: str | None = None) -> Standing:
         """The numbers of all pairs, then stocks, or of one of them, at ascending milliseconds since 1970."""
-        row = None if instrument is None else [*self.pairs, *self.stocks].index(instrument)
+        row = None if instrument is None else self.quoted.index(instrument)
         with self._turn:
             return self._market.snapshots.at(np.asarray(times_ms, dtype=np.int64), row)
 
-    def at(self, ms: int, about: Callable[[str], bool] = lambda _: True) -> Rows:
-        """Every pair and stock at `ms`, and the latest stories until then, `about` whose names is true.
+    def at(self, ms: int) -> Rows:
+        """Every pair and stock at `ms`, and the latest STORIES_MAX stories until then, newest first."""
+        return Rows(*self.rows(ms, self.standing([ms]), 0), self.latest_stories(ms))
 
-        At most STORIES_MAX of them, the newest first.
-        """
-        forex, stocks = self.rows(ms, self.standing([ms]), 0)
-        return Rows(
-            [row for row in forex if about(row.currency_pair)],
-            [row for row in stocks if about(row.stock_symbol)],
-            self.latest_stories(ms, about),
-        )
-
-    def rows(self, ms: int, standing: Standing, number: int) -> tuple[list[ForexRow], list[StockRow]]:
-        """The rows of time number `number` of `standing`, which is of all instruments and is `ms`."""
+    def rows(
+        self, ms: int, standing: Standing, number: int, instrument: str | None = None
+    ) -> tuple[list[ForexRow], list[StockRow]]:
+        """The rows of time number `number` of a standing, which is `ms`; `instrument` as it was asked for."""
         (time,) = timestamps(ms, np.zeros(1, dtype=np.int64))
+        pairs, stocks = self.pairs, self.stocks
+        if instrument is not None:
+            pairs, stocks = ([instrument], []) if instrument in pairs else ([], [instrument])
         price, size, bid, ask = (column[number].tolist() for column in standing)
-        some = len(self.pairs)
-        forex = zip(self.pairs, price, bid, ask, strict=False)
-        stocks = zip(self.stocks, price[some:], size[some:], bid[some:], ask[some:], strict=True)
+        some = len(pairs)
         return (
-            [ForexRow(*fields, time) for fields in forex],
-            [StockRow(*fields, time) for fields in stocks],
+            [ForexRow(*fields, time) for fields in zip(pairs, price, bid, ask, strict=False)],
+            [
+                StockRow(*fields, time)
+                for fields in zip(stocks, price[some:], size[some:], bid[some:], ask[some:], strict=True)
+            ],
         )
 
-    def stories(self, from_ms: int, to_ms: int) -> list[Story]:
+    def stories(self, from_ms: int, to_ms: int, subject: str | None = None) -> list[Story]:
         """The stories that break in [from_ms, to_ms), by time: each once, at its first millisecond."""
+        number = None if subject is None else self.subjects.index(subject)
         first = -(-from_ms * FRAMES_PER_SECOND // MILLI)  # the first frame that begins at from_ms or later
         end = max(first + 1, -(-to_ms * FRAMES_PER_SECOND // MILLI) + 1)
         with self._turn:
-            told = self._market.stories(first - 1, end)
+            told = self._market.stories(first - 1, end, number)
         begins: Times = first_ms(told.begins)
         found = [
-            Story(ms, NewsRow(self._subjects[subject], item, category, sentiment, story_id, time))
+            Story(ms, NewsRow(self.subjects[subject], item, category, sentiment, story_id, time))
             for ms, subject, item, category, sentiment, story_id, time in zip(
                 begins.tolist(),
                 told.subjects.tolist(),
@@ -92,14 +92,14 @@ class Snapshots:
         ]
         return sorted(found, key=lambda story: (story.ms, story.row.stock_symbol, story.row.story_id))
 
-    def latest_stories(self, ms: int, about: Callable[[str], bool] = lambda _: True) -> list[NewsRow]:
+    def latest_stories(self, ms: int, subject: str | None = None) -> list[NewsRow]:
         """The latest stories of `ms` and before, the newest first."""
         day_ms = 86_400_000
         latest: list[NewsRow] = []
         for days in range(STORIES_DAYS_MAX):
             end = ms + 1 - days * day_ms
-            stories = self.stories(max(0, end - day_ms), max(0, end))
-            latest += [story.row for story in reversed(stories) if about(story.row.stock_symbol)]
+            stories = self.stories(max(0, end - day_ms), max(0, end), subject)
+            latest += [story.row for story in reversed(stories)]
             if len(latest) >= STORIES_MAX or end <= day_ms:
                 break
         return latest[:STORIES_MAX]

@@ -102,9 +102,12 @@ class Market:
         self._work_ahead(part.frame)
         return rows
 
-    def stories(self, first_frame: int, end_frame: int) -> Epoch:
-        """The stories that break in these frames, as they are first told, in the order of their frames."""
-        return self._newsroom.broken(first_frame, end_frame)
+    def stories(self, first_frame: int, end_frame: int, subject: int | None = None) -> Epoch:
+        """The stories that break in these frames, as they are first told, in the order of their frames.
+
+        `subject`: a stock, or after the stocks a currency, by its number; None: all.
+        """
+        return self._newsroom.broken(first_frame, end_frame, subject)
 
     def spans(self, frames: I64, news: bool) -> I64:
         """Which of ascending `frames` are near enough for `records_of`, with news or without: i64[frames].

@@ -77,10 +77,14 @@ class Newsroom:
             weights *= (np.minimum(told, self._share_max) / np.maximum(told, 1e-30)).take(epoch.subjects)
         return choices(weights, 1.0)
 
-    def broken(self, first: int, end: int) -> Epoch:
-        """The stories that break in the frames from `first` to before `end`, in their first take, in order."""
+    def broken(self, first: int, end: int, subject: int | None = None) -> Epoch:
+        """The stories that break from frame `first` to before `end`, in their first take, in order.
+
+        About one subject, or all.
+        """
         days = [self._stories.day(day) for day in range(first // FRAMES_PER_DAY, -(-end // FRAMES_PER_DAY))]
-        found = [(day, day.exists & (day.frames >= first) & (day.frames < end)) for day in days]
+        meant = np.arange(len(self._names)) == subject if subject is not None else True
+        found = [(day, day.exists & (day.frames >= first) & (day.frames < end) & meant) for day in days]
         begins = np.concatenate([day.frames[broken] for day, broken in found])
         subjects = np.concatenate([np.nonzero(broken)[1] for _, broken in found])
         sentiment = np.concatenate([day.sentiment[broken] for day, broken in found])

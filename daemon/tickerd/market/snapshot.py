@@ -41,7 +41,7 @@ class Snapshots:
     def at(self, times_ms: I64, row: int | None = None) -> Standing:
         """All instruments, or that of one row of Universe.instruments, at ascending milliseconds since 1970.
 
-        One time costs some 8 ms, each of many together 1.5 ms, and of one instrument 0.05 ms.
+        One time costs some 10 ms, each of many together 1.6 ms, and of one instrument 0.04 ms.
         """
         rows = np.arange(self._quoted) if row is None else np.array([row])
         shown_ms = np.broadcast_to(times_ms[:, None], (len(times_ms), len(rows)))

@@ -12,6 +12,7 @@ from tickerd.supervisor import Supervisor
 from tickerd.web.access import Access, Handler, add_headers
 from tickerd.web.control import add_control
 from tickerd.web.listening import ListenError, bound, bound_control, inherited, url_of
+from tickerd.web.logs import add_logs
 from tickerd.web.metrics import registry
 from tickerd.web.openapi import description
 from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent
@@ -122,4 +123,5 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
     app.router.add_get("/status", status_page)
     app.router.add_get("/openapi.json", openapi)
     add_control(app, supervisor)
+    add_logs(app, supervisor)
     return app
