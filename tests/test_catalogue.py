@@ -17,8 +17,9 @@ EDITS = {
     "switched off": "UPDATE instruments SET active = false WHERE symbol = 'QRVA'",
     "another price": "UPDATE instruments SET price = 250.5 WHERE symbol = 'QRVA'",
     "another weight": "UPDATE instruments SET share = 3.25 WHERE symbol = 'EUR/USD'",
-    "a new stock": "INSERT INTO instruments (universe, symbol, kind, name, sector, price, beta, annual_vol, "
-    "share, invented) VALUES ('default', 'ZZNEW', 'stock', 'Zeta New', 'Technology', 12.5, 1.1, 0.3, 1, 'yes')",
+    "a new stock": """INSERT INTO instruments
+        (universe, symbol, kind, name, sector, price, beta, annual_vol, share, invented)
+        VALUES ('default', 'ZZNEW', 'stock', 'Zeta New', 'Technology', 12.5, 1.1, 0.3, 1, 'yes')""",
 }
 
 FAULTS = {

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -11,12 +12,14 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from databases import MINUTE_MS, TABLES, AnyDatabase, Told, following, run, until
+from tickerd.computed import ComputedHistory
 from tickerd.history import Cursor, HistoryUnavailableError, Query, Rows
 from tickerd.recipe import market_digest
 from tickerd.snapshots import Snapshots
+from tickerd.store.answering import Answers
+from tickerd.store.connection import READERS_MAX
 from tickerd.store.database import Database
 from tickerd.store.faults import SchemaError
-from tickerd.store.reading import READERS_MAX
 from tickerd.store.store import Store
 from tickerd.store.stretches import DAY_MS, Wanted, made
 from tickerd.store.tables import SCHEMA, metadata
@@ -256,7 +259,7 @@ def matching(rows: list[tuple[Cursor, object]], query: Query) -> list[tuple[Curs
 
 
 def shown(chosen: Sequence[tuple[Cursor, object]]) -> Rows:
-    return Rows(*[[row for place, row in chosen if place.feed == feed] for feed in range(3)])  # type: ignore[arg-type, misc]
+    return Rows(*[[row for place, row in chosen if place.feed == feed] for feed in range(3)])  # type: ignore[arg-type]
 
 
 def test_pages_are_what_the_market_says_wherever_they_are_cut(
@@ -370,5 +373,55 @@ def test_without_a_database_history_says_so(database: AnyDatabase) -> None:
         with pytest.raises(HistoryUnavailableError, match="off"):
             await store.page(Query(None, None, 0, 1, 1))
         await store.aclose()
+
+    run(story())
+
+
+# The database and the market together.
+
+
+def test_the_database_answers_what_it_holds_and_the_market_the_rest(
+    database: AnyDatabase, snapshots: Snapshots
+) -> None:
+    settings = database.settings("database.snapshot_every_s=60")
+    market = market_digest(Told(settings).recipe)
+    now_ms = time.time_ns() // 1_000_000
+    first_ms = now_ms // MINUTE_MS * MINUTE_MS - 30 * MINUTE_MS
+    chance = random.Random(3)
+
+    async def story() -> None:
+        async with database.opened() as opened:
+            await opened.store(
+                made(snapshots, market, Wanted(range(first_ms, first_ms + 1), first_ms - MINUTE_MS, 0))
+            )
+        with ThreadPoolExecutor(1) as pool:
+            computed = ComputedHistory(pool, lambda: snapshots, 60)
+            async with following(settings, database.directory) as store:
+                answers = Answers(store, computed)
+                await until("all of it", lambda: store.snapshots_written >= 30 and store.held)
+                await until("the last", lambda: store.held and store.held.last_ms > now_ms - MINUTE_MS)
+                held_until_ms = store.held.last_ms + 1 if store.held else 0
+                begin_ms = first_ms - 5 * MINUTE_MS
+                for begins_ms, limit in ((begin_ms, 10), (first_ms, 10), (held_until_ms - 1, 579)):
+                    asked = Query(None, None, begins_ms, now_ms + MINUTE_MS, limit)
+                    holds = store.holds_until_ms(asked)
+                    assert holds == (held_until_ms if begins_ms >= first_ms else None)
+                for _ in range(60):
+                    query = Query(
+                        chance.choice([None, "forex", "stock", "news"]),
+                        chance.choice([None, None, "EUR/USD", "QRVA"]),
+                        begin_ms + chance.randrange(30 * MINUTE_MS),
+                        chance.choice([now_ms + 3 * MINUTE_MS, now_ms, now_ms - 10 * MINUTE_MS]),
+                        chance.choice([1, 7, 579, 1000]),
+                    )
+                    pages = 0
+                    while query is not None and pages < 5:
+                        page, expected = await answers.page(query), await computed.page(query)
+                        assert page.rows == expected.rows, query
+                        assert (page.next is None) == (expected.next is None), query
+                        if page.next is None:
+                            break
+                        query = query._replace(after=page.next)
+                        pages += 1
 
     run(story())

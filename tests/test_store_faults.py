@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import event
 
 from databases import AnyDatabase, following, run, until
 from postgres import CLEARTEXT_USER, PASSWORD, PASSWORD_IN_URL, PostgreSQL
@@ -97,14 +98,14 @@ def test_a_full_disk_is_told_and_what_did_not_fit_comes_later(sqlite: AnyDatabas
     async def story() -> None:
         async with following(sqlite.settings(EVERY_SECOND), sqlite.directory) as store:
             await until_up(store)
-            assert store._database is not None
             pages = sqlite.rows("PRAGMA page_count")[0][0]
 
-            def limit(pages: int) -> None:
-                import sqlalchemy  # noqa: PLC0415
+            database = store._database  # its file is made small
+            assert database is not None
 
-                sqlalchemy.event.listen(
-                    store._database.engine.sync_engine,
+            def limit(pages: int) -> None:
+                event.listen(
+                    database.engine.sync_engine,
                     "begin",
                     lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}"),
                 )

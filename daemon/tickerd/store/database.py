@@ -101,10 +101,10 @@ class Database:
         async with self.engine.begin() as connection:
             return await catalogue.seed(connection, name, universe)
 
-    async def last_snapshot_ms(self, market: str, until_ms: int) -> int | None:
-        """The latest snapshot of a market that is stored, of this moment or before."""
+    async def held(self, market: str, until_ms: int) -> writing.Held | None:
+        """The snapshots of a market that are stored, of this moment or before."""
         async with asyncio.timeout(WRITE_S), self.engine.connect() as connection:
-            return await writing.last_snapshot_ms(connection, market, until_ms)
+            return await writing.held(connection, market, until_ms)
 
     async def store(self, stretch: Stretch) -> dict[str, int]:
         """Store all of a stretch, or nothing; the rows that were new, by table."""

@@ -80,13 +80,12 @@ _KEYS: tuple[tuple[Column[Any], ...], ...] = (
 
 def _can_be(query: Query) -> bool:
     """Whether such rows may exist: what no instrument is named, no database has to be asked for."""
-    names = [query.instrument] if query.instrument is not None else []
-    if query.after is not None:
-        subject, _, story = query.after.name.partition(" ")
-        names += [subject] if subject else []
-        if query.after.feed == 2 and not re.fullmatch(r"[0-9]{16}", story, re.ASCII):
-            return False
-    return all(re.fullmatch(SYMBOL, name) for name in names)
+    if query.instrument is not None and not re.fullmatch(SYMBOL, query.instrument):
+        return False
+    if query.after is None:
+        return True
+    story = query.after.feed < 2 or re.fullmatch(rf".* [0-9]{{{STORY_DIGITS}}}", query.after.name)
+    return bool(story) and query.after.name.isascii() and query.after.name.isprintable()
 
 
 def _statement(number: int, market: str, query: Query) -> Select[Any]:
