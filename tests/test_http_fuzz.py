@@ -56,7 +56,15 @@ def schemathesis(daemon: Daemon, directory: Path, *arguments: str) -> None:
 
 def test_it_keeps_to_its_description(daemon: Daemon, tmp_path: Path) -> None:
     token = ("-H", f"Authorization: Bearer {TOKEN}")
-    schemathesis(daemon, tmp_path, *token, "--exclude-path=/readyz", "--checks=all")
+    schemathesis(daemon, tmp_path, *token, "--exclude-path-regex=/readyz|/logs", "--checks=all")
+
+
+def test_logs_keep_to_it_though_it_cannot_say_which_times_and_names_there_are(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    token = ("-H", f"Authorization: Bearer {TOKEN}")
+    checks = ("--checks=all", "--exclude-checks=positive_data_acceptance")
+    schemathesis(daemon, tmp_path, *token, "--include-path=/logs", *checks)
 
 
 def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_path: Path) -> None:
