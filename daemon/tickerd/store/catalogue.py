@@ -40,7 +40,7 @@ async def read(connection: AsyncConnection, name: str) -> Sequence[Mapping[str, 
     """The rows of the universe `name` that are switched on, in the order of the catalogue."""
     order = (instruments.c.position.is_(None), instruments.c.position, instruments.c.symbol)
     wanted = select(instruments).where(instruments.c.universe == name, instruments.c.active).order_by(*order)
-    return (await connection.execute(wanted)).mappings().all()
+    return [dict(row) for row in (await connection.execute(wanted)).mappings()]
 
 
 def universe_of(rows: Sequence[Mapping[str, Any]], base: Universe) -> Universe:

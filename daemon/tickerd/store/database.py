@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """The database of the settings; `market` says whose rows are read. Nothing is connected before its use."""
+    """The database of the settings; `market` says whose rows are read. `open` connects to nothing yet."""
 
     def __init__(self, settings: Settings, state: Path, market: Callable[[], str] = lambda: "") -> None:
         self._settings, self._market = settings, market
@@ -65,6 +65,7 @@ class Database:
             version = await self.version()
             if self.embedded and (version is None or version < SCHEMA):
                 await self.upgrade()
+                _protect(Path(str(self.url.database)))
                 version = await self.version()
         if version != SCHEMA:
             found = f"has version {version} of the tables" if version else "has no tables yet"
@@ -87,7 +88,7 @@ class Database:
             await connection.run_sync(upgrade)
             await connection.commit()
 
-    async def catalogue(self, name: str, base: Callable[[], Universe]) -> Universe | None:
+    async def universe(self, name: str, base: Callable[[], Universe]) -> Universe | None:
         """The universe `name` as its rows say; None where there are none. UniverseError: they do not fit."""
         if await self.version() is None:
             return None
@@ -100,10 +101,10 @@ class Database:
         async with self.engine.begin() as connection:
             return await catalogue.seed(connection, name, universe)
 
-    async def last_snapshot_ms(self, market: str, until_ms: int) -> int | None:
-        """The latest snapshot of a market that is stored, of this moment or before."""
+    async def held(self, market: str, until_ms: int) -> writing.Held | None:
+        """The snapshots of a market that are stored, of this moment or before."""
         async with asyncio.timeout(WRITE_S), self.engine.connect() as connection:
-            return await writing.last_snapshot_ms(connection, market, until_ms)
+            return await writing.held(connection, market, until_ms)
 
     async def store(self, stretch: Stretch) -> dict[str, int]:
         """Store all of a stretch, or nothing; the rows that were new, by table."""
@@ -113,6 +114,10 @@ class Database:
     async def remove_older(self, before_ms: int) -> None:
         """Remove all rows from before a moment."""
         await retention.remove_older(self.engine, before_ms)
+
+
+def _protect(file: Path) -> None:
+    file.chmod(0o640)  # as all else in the state directory
 
 
 def _has_versions(connection: Connection) -> bool:

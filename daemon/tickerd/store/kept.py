@@ -30,6 +30,8 @@ def keep(state: Path, name: str, universe: Universe | None) -> str:
     OSError when that cannot be written.
     """
     catalogues = state / "catalogue"
+    if universe is None and not catalogues.exists():
+        return ""
     catalogues.mkdir(mode=0o750, exist_ok=True)
     directory = ""
     if universe is not None:

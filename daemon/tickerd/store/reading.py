@@ -1,6 +1,7 @@
 """Pages of the market's past from the tables: at most four at a time, none for longer than two seconds."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from heapq import merge
@@ -11,11 +12,13 @@ from sqlalchemy import Column, Select, Table, bindparam, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tickerd.history import Cursor, ForexRow, HistoryUnavailableError, NewsRow, Page, Query, Rows, StockRow
+from tickerd.market.catalogue import SYMBOL
 from tickerd.records import FEEDS
 from tickerd.store.connection import ERRORS, READERS_MAX
 from tickerd.store.tables import forex_exchange_rates, stock_news_feed, stock_prices
 
 PAGE_S = 2.0
+LAST_MS = 253_402_300_799_999
 STORY_DIGITS = 16
 """Of a story's number in a cursor's name, so that names sort as numbers do."""
 
@@ -39,6 +42,8 @@ class DatabaseHistory:
 
     async def page(self, query: Query) -> Page:
         """One page; HistoryUnavailableError when there is no answer in time."""
+        if not _can_be(query):
+            return Page(Rows(), None)
         try:
             async with asyncio.timeout(PAGE_S), self._free:
                 return await self._page(query)
@@ -51,7 +56,7 @@ class DatabaseHistory:
         found: list[list[Found]] = []
         async with self._engine.connect() as connection:
             for number, feed in enumerate(FEEDS):
-                if query.feed in {None, feed} and (query.after is None or number >= 0):
+                if query.feed in {None, feed}:
                     statement = _statement(number, self._market(), query)
                     rows = (await connection.execute(statement)).all()
                     found.append([_found(number, row) for row in rows])
@@ -73,12 +78,23 @@ _KEYS: tuple[tuple[Column[Any], ...], ...] = (
 """What orders the rows of one millisecond in each feed; the first of it is the instrument."""
 
 
+def _can_be(query: Query) -> bool:
+    """Whether such rows may exist: what no instrument is named, no database has to be asked for."""
+    if query.instrument is not None and not re.fullmatch(SYMBOL, query.instrument):
+        return False
+    if query.after is None:
+        return True
+    story = query.after.feed < 2 or re.fullmatch(rf".* [0-9]{{{STORY_DIGITS}}}", query.after.name)
+    return bool(story) and query.after.name.isascii() and query.after.name.isprintable()
+
+
 def _statement(number: int, market: str, query: Query) -> Select[Any]:
     """The rows of one feed, in order, one more than may be shown."""
     table, key = _TABLES[number], _KEYS[number]
     statement = (
         select(table)
-        .where(table.c.market == market, table.c.time >= query.from_ms, table.c.time < query.to_ms)
+        .where(table.c.market == market)
+        .where(table.c.time >= _within(query.from_ms), table.c.time < _within(query.to_ms))
         .order_by(table.c.time, *key)
         .limit(query.limit + 1)
     )
@@ -89,12 +105,17 @@ def _statement(number: int, market: str, query: Query) -> Select[Any]:
     return statement
 
 
+def _within(ms: int) -> int:
+    """A moment from 1970 to 9999, which every database knows."""
+    return min(max(ms, 0), LAST_MS)
+
+
 def _after(statement: Select[Any], table: Table, number: int, after: Cursor) -> Select[Any]:
     """Only rows whose place comes after that one."""
     if number < after.feed:
-        return statement.where(table.c.time > after.ms)
+        return statement.where(table.c.time > _within(after.ms))
     if number > after.feed:
-        return statement.where(table.c.time >= after.ms)
+        return statement.where(table.c.time >= _within(after.ms))
     key = _KEYS[number]
     name: list[Any] = [after.name]
     if len(key) > 1:
@@ -102,7 +123,7 @@ def _after(statement: Select[Any], table: Table, number: int, after: Cursor) -> 
         name = [subject, int(story)]
     values = [
         bindparam(None, value, column.type)
-        for value, column in zip([after.ms, *name], (table.c.time, *key), strict=True)
+        for value, column in zip([_within(after.ms), *name], (table.c.time, *key), strict=True)
     ]
     return statement.where(tuple_(table.c.time, *key) > tuple_(*values))
 

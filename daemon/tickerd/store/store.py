@@ -32,6 +32,7 @@ from tickerd.store.stretches import DAY_MS, made, wanted
 
 if TYPE_CHECKING:
     from tickerd.store.database import Database
+    from tickerd.store.writing import Held
 
 START_S = 4.0  # that the start of the daemon, or a reload, waits for the catalogue
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0  # between attempts to come back
@@ -76,7 +77,7 @@ class Store:
         self.snapshots_written = 0
         self.snapshots_skipped = 0
         self.errors: Counter[str] = Counter()
-        self.last_snapshot_ms: int | None = None
+        self.held: Held | None = None
         self.catalogue = "settings"
 
     def follow(self, market: MarketNow) -> None:
@@ -97,6 +98,16 @@ class Store:
 
     # What is read.
 
+    def holds_until_ms(self, query: Query) -> int | None:
+        """Before which moment the database has all that is asked for; None: it has not the begin of it."""
+        held, begin_ms = self.held, query.from_ms
+        if query.after is not None:
+            begin_ms = max(begin_ms, query.after.ms)
+        if self.condition.state != "up" or held is None:
+            return None
+        kept_ms = time.time_ns() // 1_000_000 - self._settings.database.keep_days * DAY_MS
+        return held.last_ms + 1 if max(held.first_ms, kept_ms) <= begin_ms <= held.last_ms else None
+
     async def page(self, query: Query) -> Page:
         """A page of the market's past (history.py); HistoryUnavailableError while the database is not up."""
         if self.condition.state != "up" or self._database is None:
@@ -112,7 +123,8 @@ class Store:
             "url": redacted(self._settings.database.url),
             "market": self._told.digest if self._told else None,
             "catalogue": self.catalogue,
-            "last_snapshot": self.last_snapshot_ms and _time(self.last_snapshot_ms / 1000),
+            "first_snapshot": self.held and _time(self.held.first_ms / 1000),
+            "last_snapshot": self.held and _time(self.held.last_ms / 1000),
             "rows_written": sum(self.rows_written.values()),
             "snapshots_skipped": self.snapshots_skipped,
         }
@@ -130,8 +142,10 @@ class Store:
         base = await asyncio.to_thread(Universe.load, name)
         try:
             database = await self._opened() if await asyncio.to_thread(self._may_have_catalogue) else None
-            async with asyncio.timeout(START_S):
-                universe = database and await database.catalogue(name, lambda: base)
+            universe = None
+            if database is not None:
+                async with asyncio.timeout(START_S):
+                    universe = await database.universe(name, lambda: base)
         except AddressError:
             return settings  # which the work will tell about
         except self._errors as error:
@@ -147,7 +161,7 @@ class Store:
         return with_universe(settings, directory)
 
     async def catalogued_at_start(self, settings: Settings) -> Settings:
-        """The same, but rows that do not fit are told in one line, and the last catalogue that did is taken."""
+        """The same, but rows that do not fit are told in a line, and the last catalogue that did is taken."""
         try:
             return await self.catalogued(settings)
         except (UniverseError, OSError) as error:
@@ -158,7 +172,7 @@ class Store:
             return with_universe(settings, directory)
 
     def _may_have_catalogue(self) -> bool:
-        """Whether it is worth opening: most SQLite files have no instruments, and the start is to be quick."""
+        """Whether it is worth opening: most SQLite files have no instruments, and a start is to be quick."""
         url = self._settings.database.url
         if not url.startswith("sqlite"):
             return True
@@ -219,8 +233,8 @@ class Store:
         while True:
             market = await self._market_now()
             now_ms = time.time_ns() // 1_000_000
-            self.last_snapshot_ms = await database.last_snapshot_ms(market.digest, now_ms)
-            next_ = wanted(self.last_snapshot_ms, now_ms, every_ms, keep_ms)
+            self.held = await database.held(market.digest, now_ms)
+            next_ = wanted(self.held and self.held.last_ms, now_ms, every_ms, keep_ms)
             if not next_.times_ms:
                 break
             began_s = time.monotonic()
@@ -242,6 +256,7 @@ class Store:
         assert self._market is not None
         recipe, universe = self._market()
         if self._told is None or self._told.recipe != recipe:
+            self.held = None
             market = await asyncio.to_thread(market_of, recipe, universe)
             self._told = Told(recipe, market_digest(recipe), Snapshots(market))
         return self._told

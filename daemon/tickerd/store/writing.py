@@ -4,7 +4,7 @@ Rows that are there already, written by another host or before an acknowledgemen
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Table, select, text
 from sqlalchemy import func as sql
@@ -15,16 +15,25 @@ from tickerd.store.stretches import Columns, Stretch
 from tickerd.store.tables import OF_MARKET, Milliseconds, moment, stock_prices
 
 
-async def last_snapshot_ms(connection: AsyncConnection, market: str, until_ms: int) -> int | None:
-    """The latest stored snapshot of a market up to `until_ms`: all before it is stored too, or was skipped.
+class Held(NamedTuple):
+    """The first and the last stored snapshot; all between them are stored too, as are the stories."""
+
+    first_ms: int
+    last_ms: int
+
+
+async def held(connection: AsyncConnection, market: str, until_ms: int) -> Held | None:
+    """The snapshots of a market that are stored, up to `until_ms`; None: there are none.
 
     Later ones, of a host whose clock is ahead, do not count.
     """
-    latest = select(sql.max(stock_prices.c.time)).where(
-        stock_prices.c.market == market, stock_prices.c.time <= until_ms
-    )
-    found: int | None = await connection.scalar(latest)
-    return found
+    these = (stock_prices.c.market == market, stock_prices.c.time <= until_ms)
+    # Apart, so that each is a look at one end of the primary key.
+    last: int | None = await connection.scalar(select(sql.max(stock_prices.c.time)).where(*these))
+    if last is None:
+        return None
+    first: int | None = await connection.scalar(select(sql.min(stock_prices.c.time)).where(*these))
+    return Held(last if first is None else first, last)
 
 
 async def store(engine: AsyncEngine, stretch: Stretch) -> dict[str, int]:
@@ -36,7 +45,7 @@ async def store(engine: AsyncEngine, stretch: Stretch) -> dict[str, int]:
             await make_partitions(connection, stretch.times_ms)
         else:
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
-        for table, rows in zip(OF_MARKET, stretch[: len(OF_MARKET)], strict=True):
+        for table, rows in zip(OF_MARKET, (stretch.forex, stretch.stock, stretch.news), strict=True):
             insert = _copy if postgresql else _insert_or_ignore
             new[table.name] = await insert(connection, table, rows) if rows else 0
         await connection.commit()

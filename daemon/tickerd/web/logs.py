@@ -24,6 +24,7 @@ from tickerd.recipe import market_of
 from tickerd.records import FEEDS
 from tickerd.snapshots import Snapshots
 from tickerd.state import new_run
+from tickerd.store.answering import Answers
 from tickerd.supervisor import Supervisor
 from tickerd.web.asked import LATEST, Asked, Instruments, asked, cursor_text
 from tickerd.web.control import read_body
@@ -52,9 +53,8 @@ class Logs:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="logs")
-        self._history = ComputedHistory(
-            self._pool, self._snapshots, supervisor.settings.database.snapshot_every_s
-        )
+        computed = ComputedHistory(self._pool, self._snapshots, supervisor.settings.database.snapshot_every_s)
+        self._history = Answers(supervisor.store, computed)
         self._making = Lock()
         self._shown: Shown | None = None
         self._instruments: tuple[str, Instruments] | None = None  # of the universe with that digest

@@ -85,7 +85,7 @@ def _of_store(store: Store) -> Iterator[Metric]:
     yield CounterMetricFamily("tickerd_database_snapshots_written", text, value=store.snapshots_written)
     text = "Snapshots never stored, being older than database.keep_days when the database came back."
     yield CounterMetricFamily("tickerd_database_snapshots_skipped", text, value=store.snapshots_skipped)
-    last_s = (store.last_snapshot_ms or 0) / 1000
+    last_s = store.held.last_ms / 1000 if store.held else 0
     yield _gauge("database_last_snapshot_timestamp_seconds", "Time of the latest stored snapshot.", last_s)
     yield _filled(
         CounterMetricFamily(

@@ -3,6 +3,9 @@
 What was shipped stays as it is here: later changes are migrations of their own.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -54,7 +57,14 @@ def upgrade() -> None:
     )
 
 
-def _of_market(name, text, time, instrument, value, *more) -> None:
+def _of_market(
+    name: str,
+    text: Callable[[int], sa.String],
+    time: sa.types.TypeEngine[Any],
+    instrument: str,
+    value: str,
+    *more: sa.Column[Any],
+) -> None:
     op.create_table(
         name,
         sa.Column("market", text(16), nullable=False),
