@@ -27,6 +27,7 @@ COUNTERS = {
     "frames_regenerated": {"worker"},
     "frames_skipped": {"worker"},
     "reloads": {"result"},
+    "snapshots_on_demand": {"outcome"},
 }
 HISTOGRAMS = {
     "put_request_duration_seconds",

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon import Host, Stream
+from reading_back import stored
 from test_source import NOW_FRAME, SetClock, gapless, taken
 from test_source import Lab as SourceLab
 from tickerd import checkpoint
@@ -137,16 +138,9 @@ def lines(path: Path) -> list[Json]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def read_back(host: Host, stream: Stream) -> list[Json]:
+def read_back(stream: Stream) -> list[Json]:
     """Every distinct record of the stream, in the order of source and seq."""
-    path = host.directory / "read.jsonl"
-    sets = [f"--set={name.replace('__', '.')}={json.dumps(value)}" for name, value in stream.settings.items()]
-    with path.open("w") as file:
-        tail = host.process("tail", "--from", "2020-01-01T00:00:00Z", *sets, out=file)
-        time.sleep(4)
-        tail.stop(signal.SIGINT)
-    found = {(record["source"], record["seq"]): record for record in lines(path)}
-    return [found[key] for key in sorted(found)]
+    return [record for _, records in sorted(stored(stream).items()) for record in records]
 
 
 def snapshot_daemon(host: Host, stream: Stream, **settings: object) -> Any:
@@ -163,7 +157,7 @@ def test_each_instrument_comes_once_at_each_multiple_and_as_the_market_says(
     assert daemon.stop() == 0
     report = host.verify(stream)
     assert (report["code"], report["totals"]["lost"], report["totals"]["altered"]) == (0, 0, 0)
-    records = read_back(host, stream)
+    records = read_back(stream)
     assert [record["seq"] for record in records] == list(range(len(records)))
     by_time: dict[str, list[Json]] = {}
     for record in records:
@@ -199,7 +193,7 @@ def test_kills_lose_nothing_and_change_nothing(host: Host, stream: Stream) -> No
     assert report["code"] == 0, report
     assert (report["totals"]["lost"], report["totals"]["altered"]) == (0, 0)
     assert len(report["sources"]) == 1
-    times = Counter(record["time"] for record in read_back(host, stream))
+    times = Counter(record["time"] for record in read_back(stream))
     assert set(times.values()) == {INSTRUMENTS}
 
 
@@ -223,7 +217,7 @@ def test_what_a_lost_host_owes_is_made_from_its_account(host: Host, stream: Stre
     daemon = snapshot_daemon(host, stream)
     daemon.until_acked(len(records) + INSTRUMENTS)
     assert daemon.stop() == 0
-    there = {record["seq"]: record for record in read_back(host, stream)}
+    there = {record["seq"]: record for record in read_back(stream)}
     assert [there[record["seq"]] for record in records] == records
     assert host.verify(stream)["code"] == 0
 

@@ -122,7 +122,7 @@ def _times(query: MultiMapping[str], now_ms: int) -> tuple[int | None, int | Non
     if from_ms is not None and to_ms < from_ms:
         raise _wrong("to: it lies before from; give the earlier time as from")
     if from_ms is not None and to_ms - from_ms > SPAN_DAYS_MAX * 86_400_000 + 1:
-        days = (to_ms - from_ms) // 86_400_000
+        days = -((from_ms - to_ms) // 86_400_000)
         until = "to" if "to" in query else "now"
         raise _wrong(f"from: {days} days up to {until} are too many; give at most {SPAN_DAYS_MAX}")
     return at_ms, from_ms, to_ms

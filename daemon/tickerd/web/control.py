@@ -29,6 +29,8 @@ def add_control(app: web.Application, supervisor: Supervisor) -> None:
 
     async def rate(request: web.Request) -> web.Response:
         body = await read_body(request)
+        if supervisor.settings.rate.mode == "snapshot":
+            return _refused(409, "there is no rate to set: rate.mode is snapshot, once in rate.every_s")
         try:
             wanted = msgspec.json.decode(body, type=RateRequest).records_per_second
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
