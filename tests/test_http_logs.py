@@ -494,6 +494,11 @@ class TestAsking:
         with pytest.raises(ProblemError, match=r"cursor: .* is none; give the value of next"):
             cursor_of(given_text)
 
+    def test_the_same_request_a_moment_later_is_the_same_one(self) -> None:
+        for parameters in ({}, {"feed": "stock"}, {"instrument": "EUR", "limit": "3"}):
+            there = [asked(MultiDict(parameters), INSTRUMENTS, NOW_MS + later) for later in (0, 1)]
+            assert there[0] == there[1]
+
     def test_a_clock_that_is_a_little_ahead_may_ask_up_to_now(self) -> None:
         what = request(("from", "2026-11-25T11:00:00Z"), ("to", "2026-11-25T12:00:05Z"))
         assert what.to_ms == NOW_MS + 1

@@ -149,10 +149,13 @@ class Logs:
     def _snapshots(self) -> Snapshots:
         """Of the market that is generated now."""
         with self._making:
-            recipe = self._supervisor.current_run.recipe
-            if self._shown is None or self._shown.recipe != recipe:
-                market = market_of(recipe, self._supervisor.crew.universe)
-                self._shown = Shown(recipe, Snapshots(market))
+            recipe, universe = self._supervisor.current_run.recipe, self._supervisor.crew.universe
+            # While a reload changes the universe, the run is still the one from before for a moment.
+            settled = recipe.universe_digest == universe.digest
+            if settled and (self._shown is None or self._shown.recipe != recipe):
+                self._shown = Shown(recipe, Snapshots(market_of(recipe, universe)))
+            if self._shown is None:
+                raise ProblemError(503, "the market is just being changed; ask again later", 1)
             return self._shown.snapshots
 
     def _moment(self, ms: int, what: Asked, codings: tuple[str, ...]) -> Body:
