@@ -1,6 +1,6 @@
 """Who may do what: the token of control requests, the certificate, and the headers that browsers heed.
 
-Health is everybody's; reading is too unless `web.read_needs_token`; changing anything needs the token, or the
+Health and the page's files are everybody's; reading is too unless `web.read_needs_token`; changing anything needs the token, or the
 control socket, whose file's permissions decide.
 """
 
@@ -23,6 +23,8 @@ from tickerd.state import StateError
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEALTH = {"/livez", "/readyz", "/healthz"}
+PAGE = "/page/"  # below it lie the files of the live page, which hold no data
+CONTROL = "/control"
 READING = {"GET", "HEAD"}
 TOKEN_CHARACTERS_MIN = 16
 DENIED_PAUSE_S = 10.0  # between two log lines about requests without the token
@@ -109,8 +111,9 @@ class Access:
         return await handler(request)
 
     def _is_guarded(self, request: web.Request) -> bool:
-        if request.method in READING:
-            return self._settings.read_needs_token and request.path not in HEALTH
+        if request.method in READING and request.path != CONTROL:
+            public = request.path in HEALTH or request.path == "/" or request.path.startswith(PAGE)
+            return self._settings.read_needs_token and not public
         return True
 
     def _is_trusted(self, request: web.Request) -> bool:

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import math
+import time
 
 import msgspec
 import orjson
 from aiohttp import web
 
 from tickerd.checks import LEAVES, faults
+from tickerd.schedule import due_below
 from tickerd.supervisor import Supervisor
+from tickerd.web.access import CONTROL
 
 BODY_MAX_S = 5.0
 OPERATOR = "operator"  # who holds it, in `Supervisor.holds`
@@ -25,7 +28,13 @@ class RateRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def add_control(app: web.Application, supervisor: Supervisor) -> None:
-    """Add `POST /rate`, `/drain` and `/undrain`."""
+    """Add `POST /rate`, `/drain` and `/undrain`, and `GET /control`, by which a token can be tried."""
+
+    async def control(_request: web.Request) -> web.Response:
+        rate = supervisor.crew.plan().at(due_below(time.time_ns())) / 1000
+        return _answer(
+            {"records_per_second": rate, "draining": supervisor.draining, "holds": list(supervisor.holds)}
+        )
 
     async def rate(request: web.Request) -> web.Response:
         body = await _body(request)
@@ -56,6 +65,7 @@ def add_control(app: web.Application, supervisor: Supervisor) -> None:
             return _refused(409, f"it goes on draining; {'; '.join(others)}")
         return _answer({"draining": False})
 
+    app.router.add_get(CONTROL, control)
     app.router.add_post("/rate", rate)
     app.router.add_post("/drain", drain)
     app.router.add_post("/undrain", undrain)
