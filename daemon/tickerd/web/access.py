@@ -24,7 +24,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEALTH = {"/livez", "/readyz", "/healthz"}
 PAGE = "/page/"  # below it lie the files of the live page, which hold no data
-CONTROL = "/control"
+OPEN = HEALTH | {"/", "/control"}  # the last one says only whether a token is right, without one
 READING = {"GET", "HEAD"}
 TOKEN_CHARACTERS_MIN = 16
 DENIED_PAUSE_S = 10.0  # between two log lines about requests without the token
@@ -110,10 +110,22 @@ class Access:
             )
         return await handler(request)
 
+    @property
+    def read_needs_token(self) -> bool:
+        """Whether reading needs the token too."""
+        return self._settings.read_needs_token
+
+    def trusts(self, request: web.Request) -> bool:
+        """Whether a request comes with the token; a wrong one is told in the log."""
+        trusted = self._is_trusted(request)
+        if not trusted and "Authorization" in request.headers:
+            self._tell_denied(request)
+        return trusted
+
     def _is_guarded(self, request: web.Request) -> bool:
-        if request.method in READING and request.path != CONTROL:
-            public = request.path in HEALTH or request.path == "/" or request.path.startswith(PAGE)
-            return self._settings.read_needs_token and not public
+        if request.method in READING:
+            is_open = request.path in OPEN or request.path.startswith(PAGE)
+            return self.read_needs_token and not is_open
         return True
 
     def _is_trusted(self, request: web.Request) -> bool:

@@ -137,6 +137,6 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
     app.router.add_get("/openapi.json", openapi)
     app.router.add_get("/events", events_page)
     add_chart(app, events)
-    add_control(app, supervisor)
+    add_control(app, supervisor, access)
     Assets().add_to(app)
     return app

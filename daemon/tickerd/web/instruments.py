@@ -109,7 +109,7 @@ class Instruments:
         midnight_ms = now_ms // DAY_MS * DAY_MS
         names = {currency.code: currency.name for currency in universe.currencies}
         pairs = [
-            {"name": f"{names[pair.base]} in {names[pair.quote]}", "exchange": ""} for pair in universe.pairs
+            {"name": _capital(f"{names[pair.base]} / {names[pair.quote]}"), "exchange": ""} for pair in universe.pairs
         ]
         stocks = [{"name": stock.name, "exchange": stock.exchange} for stock in universe.stocks]
         rows = [*universe.pairs, *universe.stocks]
@@ -181,6 +181,10 @@ class Instruments:
         names += [(currency.code, currency.name) for currency in currencies]
         told = Stories(self._seed, stocks, currencies).between(first, end)
         return [self._story(each, *names[each.subject], macro=not stocks) for each in told]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _frame_after(ms: int) -> int:

@@ -73,6 +73,11 @@ function gone(why) {
   connection("lost", `Disconnected since ${clock(lost + ahead)} UTC${reason}; trying again`);
 }
 
+function locked() {
+  connection("locked", "Locked: the token is needed");
+  control.refused();
+}
+
 const stream = new Stream("events", authorization, {
   open() {
     heard = Date.now();
@@ -85,10 +90,7 @@ const stream = new Stream("events", authorization, {
     else tick(content);
   },
   lost: gone,
-  refused() {
-    connection("locked", "Locked: the token is needed");
-    control.refused();
-  },
+  refused: locked,
 });
 
 setInterval(() => {
@@ -99,7 +101,7 @@ addEventListener("online", () => stream.again());
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   daemon.draw();
-  stream.again();
+  if (document.body.dataset.connection !== "locked") stream.again();
 });
 
 function showTheme() {
@@ -124,3 +126,5 @@ $("theme").addEventListener("click", () => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 document.fonts.ready.then(repaint);
 showTheme();
+if (await control.mayRead()) stream.again();
+else locked();

@@ -9,6 +9,8 @@ const charts = new Set();
 export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 const faded = (name, percent) => `color-mix(in srgb, ${colour(name)} ${percent}%, transparent)`;
+const SPAN_MIN_S = 60; // of what grows until it is as long as it may be
+const DECADES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]; // of a logarithmic axis
 const FONT = '500 11px "Inter", system-ui, sans-serif';
 
 export function repaint() {
@@ -34,12 +36,16 @@ function timeLabels(chart, splits, _axis, _space, step) {
 }
 
 // Steps of a value's axis never closer than what its labels can tell apart.
-function makeAxes({ values, side, size }) {
+function makeAxes({ values, side, size, log }) {
   const grid = { stroke: () => colour("--line-faint"), width: 1 };
   const common = { stroke: () => colour("--ink-faint"), font: FONT, ticks: { show: false } };
   return [
     { ...common, grid: { show: false }, values: timeLabels, size: 24, gap: 6, space: 70 },
-    { ...common, grid, values: (_chart, splits) => splits.map(values), side, size, gap: 8, space: 34 },
+    {
+      ...common, grid, side, size, gap: 8, space: 34,
+      values: (_chart, splits) => splits.map((split) => (split === null ? "" : values(split))),
+      ...(log ? { splits: (_chart, _axis, low, high) => DECADES.filter((split) => split >= low && split <= high), filter: (_chart, splits) => splits } : {}),
+    },
   ];
 }
 
@@ -56,7 +62,7 @@ function fillBelow(name) {
 
 export class Chart {
   // `series`: [{label, colour, fill, dash, format}]; `legend`: a list that shows what is under the pointer.
-  constructor(place, { series, legend, values, range, side = 3, size = 46, spanS = null, draw, hover, rest }) {
+  constructor(place, { series, legend, values, range, side = 3, size = 46, spanS = null, log = false, draw, hover }) {
     this.place = place;
     this.series = series;
     this.hover = hover;
@@ -64,18 +70,18 @@ export class Chart {
     const options = {
       width: Math.max(120, place.clientWidth),
       height: Math.max(80, place.clientHeight),
-      padding: [10, side === 1 ? 0 : 6, 0, side === 1 ? 6 : 0],
+      padding: [10, side === 1 ? 0 : 22, 0, side === 1 ? 6 : 0],
       legend: { show: false },
       tzDate: utc,
       cursor: { y: false, drag: { setScale: false, x: false, y: false }, points: { size: 7 } },
-      scales: { x: { time: true, range: spanS ? (_c, _min, max) => [max - spanS, max] : undefined }, y: { range } },
-      axes: makeAxes({ values, side, size }),
+      scales: { x: { time: true, range: spanS ? (_c, min, max) => [max - Math.min(spanS, Math.max(SPAN_MIN_S, max - min)), max] : undefined },
+        y: { range, distr: log ? 3 : 1 },
+      },
+      axes: makeAxes({ values, side, size, log }),
       series: [{}, ...series.map((each) => this.line(each))],
       hooks: { setCursor: [() => this.told()], draw: draw ? [draw] : [] },
     };
-    this.rest = rest;
     this.plot = new uPlot(options, [[], ...series.map(() => [])], place);
-    this.plot.redrawn = true;
     charts.add(this.plot);
     new ResizeObserver(() => this.fit()).observe(place);
   }

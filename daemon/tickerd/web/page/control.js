@@ -73,22 +73,31 @@ export class Control {
   async unlock(event) {
     event.preventDefault();
     this.token = $("token").value.trim();
-    if (await this.look()) {
-      $("token").value = "";
-      say($("control-answer"), "");
-      this.show();
-      this.accepted();
-      $("rate").focus();
-    } else if (!this.token) $("token").select();
+    if (!(await this.look())) return;
+    $("token").value = "";
+    say($("control-answer"), "");
+    this.show();
+    this.accepted();
+    $("rate").focus();
   }
 
-  // Ask what is in force, which tells whether the token is right.
+  // Ask what is in force, and whether the token is right.
   async look() {
     const now = await this.ask("GET", "control");
     if (!now) return false;
+    if (!now.trusted) {
+      this.forget("This token is wrong.");
+      return false;
+    }
     if (document.activeElement !== $("rate")) $("rate").value = now.records_per_second;
     this.tick(now.draining);
     return true;
+  }
+
+  // Whether anything may be read; asked before the first event, so that no request is refused.
+  async mayRead() {
+    const now = await this.ask("GET", "control");
+    return !now || now.trusted || !now.read_needs_token;
   }
 
   tick(draining) {

@@ -23,6 +23,9 @@ const words = (state) => STATES[state] ?? state;
 const upwards = (_chart, _min, max) => [0, Math.max(max * 1.15, 1)];
 const upwardsOf = (least) => (_chart, _min, max) => [0, Math.max(max * 1.15, least)];
 
+// From a third below to a third above, so that a start does not flatten what comes after it.
+const decades = (_chart, min, max) => [Math.min(min ?? 0.1, 0.05) / 1.3, Math.max(max ?? 0.1, 0.4) * 1.3];
+
 export class Daemon {
   constructor() {
     this.columns = Array.from({ length: 8 }, () => []);
@@ -45,7 +48,7 @@ export class Daemon {
         { label: "p95", colour: "--p95", format: duration, width: 1.5 },
         { label: "p99", colour: "--p99", format: duration, width: 1.5 },
       ],
-      values: duration, range: upwardsOf(0.2), spanS: SPAN_S, size: 54,
+      values: duration, range: decades, log: true, spanS: SPAN_S, size: 54,
     });
     this.lag = new Chart($("lag"), {
       legend: $("lag-legend"),
@@ -95,9 +98,9 @@ export class Daemon {
     this.tile("Acknowledged", ...rate(acked), `${integer(totals.acked)} in all`);
     this.tile("Generated", ...rate(generated), `${integer(totals.generated)} in all`);
     this.tile("Target", ...rate(target), words(state));
-    this.tile("Delay", duration(p50), "", `99 % within ${duration(p99)}`);
+    this.tile("Median delay", duration(p50), "", `99 % within ${duration(p99)}`);
     this.tile("Lag", duration(lag), "", lag > 5 ? "behind the clock" : "up with the clock");
-    this.tile("Owed", amount(totals.owed), "records", "begun and not acknowledged");
+    this.tile("Owed", amount(totals.owed), "records", "not yet acknowledged");
   }
 
   tile(name, value, unit, note) {
@@ -120,7 +123,7 @@ export class Daemon {
           ["Stream", stream.name],
           ["Shards", `${integer(stream.shards)} ${stream.shards === 1 ? "shard" : "shards"}`],
           ["Packing", { none: "plain records", kpl: "KPL aggregates", lines: "lines" }[stream.aggregation]],
-          ["Ceiling", `up to ${amount(stream.ceiling_records_per_second)}/s`],
+          ["Ceiling", `takes up to ${amount(stream.ceiling_records_per_second)}/s`],
         ]
       : [["Run", `run ${run}`]];
     const text = facts.flat().join();

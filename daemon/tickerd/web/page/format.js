@@ -42,8 +42,9 @@ export const share = (part) => {
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
+  if (seconds === 0) return "0";
   if (seconds < 0.9995) return `${whole.format(seconds * 1000)}${NARROW}ms`;
-  if (seconds < 99.5) return `${tenths.format(seconds)}${NARROW}s`;
+  if (seconds < 99.5) return `${tenths.format(seconds).replace(/\.0$/, "")}${NARROW}s`;
   if (seconds < 5400) return `${whole.format(seconds / 60)}${NARROW}min`;
   return `${tenths.format(seconds / 3600)}${NARROW}h`;
 }

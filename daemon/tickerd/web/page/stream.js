@@ -28,10 +28,9 @@ export class Stream {
     this.on = on;
     this.retryMs = 2000;
     this.failures = 0;
-    this.connect();
   }
 
-  // Again, now: somebody has a token, or has come back to the tab.
+  // Now: the page has begun, somebody has a token, or has come back to the tab.
   again() {
     if (this.connecting) return;
     clearTimeout(this.waiting);
