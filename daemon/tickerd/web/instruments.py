@@ -29,6 +29,7 @@ CHART_POINTS_MAX = 600
 CHART_INSTRUMENTS_MAX = 40
 CHART_SPAN_MIN_S, CHART_SPAN_MAX_S = 60, 31 * 86_400
 CHARTS_KEPT = 64
+CHART_KEPT_S = 10  # so long one is given to whoever asks: its end lags behind by as much at most
 CHARTS_WAITING_MAX = 32  # more are refused: they wait for one thread
 
 Json = dict[str, Any]
@@ -45,7 +46,7 @@ class Chart(NamedTuple):
     instruments: tuple[str, ...]
     span_s: int
     points: int
-    end_s: int  # seconds since 1970, a multiple of the time between two points
+    end_s: int  # seconds since 1970, a multiple of CHART_KEPT_S
 
 
 class Instruments:
@@ -85,8 +86,7 @@ class Instruments:
         for name in instruments:
             if name not in self._universe.instruments[: self._quoted]:
                 raise ValueError(f"{name} is no currency pair or stock of this universe")
-        step_s = max(1, span_s // points)
-        end_s = int(time.time()) // step_s * step_s
+        end_s = int(time.time()) // CHART_KEPT_S * CHART_KEPT_S
         if self._waiting >= CHARTS_WAITING_MAX:
             raise BusyError
         self._waiting += 1

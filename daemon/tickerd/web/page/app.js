@@ -41,6 +41,7 @@ function begin({ market: catalogue, samples }) {
   daemon.begin(samples);
   watch.begin();
   news.begin(catalogue.stories);
+  instrument.begin(catalogue.stories);
   choose(watch.chosen ?? market.of(store("instrument") ?? "") ?? watch.watched[0] ?? market.instruments[0].symbol);
 }
 

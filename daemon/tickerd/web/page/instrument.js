@@ -6,6 +6,7 @@ import { clock, direction, moment, percent, price } from "./format.js";
 import { showBrief } from "./stories.js";
 
 const POINTS = 360;
+const RECENT = 60;
 const RELOAD_MS = 5 * 60_000;
 const AGAIN_MS = 3000;
 
@@ -22,6 +23,7 @@ export class Instrument {
     this.choose = choose;
     this.spanS = 3600;
     this.stories = [];
+    this.recent = []; // of all instruments: a chart that was made seconds ago lacks them
     this.times = [];
     this.values = [];
     this.chart = new Chart($("instrument"), {
@@ -37,6 +39,10 @@ export class Instrument {
       press($("spans"), target);
       this.load();
     });
+  }
+
+  begin(stories) {
+    this.recent = [...stories];
   }
 
   show(symbol) {
@@ -60,6 +66,7 @@ export class Instrument {
       this.times = seconds;
       this.values = prices[symbol];
       this.stories = stories;
+      this.know(this.recent);
       this.stepS = seconds[1] - seconds[0];
       this.draw();
       $("instrument").ariaBusy = "false";
@@ -73,8 +80,8 @@ export class Instrument {
   tick(now, stories, visible) {
     if (!this.symbol || !this.market.at(this.symbol)) return;
     const { price: value } = this.market.at(this.symbol);
-    const subjects = this.symbol.split("/");
-    this.stories.push(...stories.filter(({ symbol, story_id: id }) => subjects.includes(symbol) && !this.stories.some((each) => each.story_id === id)));
+    this.recent = [...this.recent, ...stories].slice(-RECENT);
+    this.know(stories);
     if (this.times.length) {
       const seconds = Math.round(now / 1000);
       // The last point moves along until a whole step has passed.
@@ -93,6 +100,14 @@ export class Instrument {
       if (visible) this.draw();
     }
     if (visible) this.update();
+  }
+
+  // Take up those of these stories that are about the instrument and not known yet.
+  know(stories) {
+    const subjects = this.symbol.split("/");
+    const known = new Set(this.stories.map(({ story_id: id }) => id));
+    this.stories.push(...stories.filter(({ symbol, story_id: id }) => subjects.includes(symbol) && !known.has(id)));
+    this.stories.sort((a, b) => a.time_ms - b.time_ms);
   }
 
   draw() {

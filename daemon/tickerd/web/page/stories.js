@@ -1,9 +1,10 @@
 // News: what broke, about whom, and how far it moves the price.
 
-import { $, make, say } from "./dom.js";
+import { $, make } from "./dom.js";
 import { direction, moment, percent } from "./format.js";
 
 const KEPT = 60;
+const BRIEF = 30; // beside a chart; all are marked in it
 
 export function line(story, choose) {
   const moves = Math.abs(story.move_percent) >= 0.001;
@@ -50,15 +51,10 @@ export class News {
 }
 
 export function showBrief(list, stories, choose) {
-  const shown = stories.slice(-4).reverse();
+  const shown = stories.slice(-BRIEF).reverse();
   const text = shown.map(({ story_id: id }) => id).join();
   if (list.dataset.shown === text) return;
   list.dataset.shown = text;
   list.replaceChildren(...shown.map((story) => line(story, choose)));
   if (!shown.length) list.append(make("li", { class: "empty" }, "No news about it in this time."));
-  else if (stories.length > shown.length) {
-    const more = make("li", { class: "empty" });
-    say(more, `${stories.length - shown.length} earlier ones are marked in the chart.`);
-    list.append(more);
-  }
 }

@@ -80,7 +80,7 @@ export class Watch {
       const { row } = this.rows.get(symbol) ?? this.add(symbol);
       if ($("prices").children[i] !== row) $("prices").insertBefore(row, $("prices").children[i] ?? null);
     });
-    const empty = this.list === "watched" ? "Nothing is watched: mark instruments with the star." : "No instrument has such a name.";
+    const empty = this.list === "watched" && !$("search").value.trim() ? "Nothing is watched: mark instruments with the star." : "No instrument has such a name.";
     const left = this.market.leftOut ? ` ${this.market.leftOut} instruments of this large universe are not shown.` : "";
     const more = symbols.length > shown.length ? `${symbols.length - shown.length} more: find them by name.${left}` : "";
     $("prices-note").hidden = shown.length > 0 && !more;
