@@ -1,4 +1,4 @@
-"""A real browser for the page: headless Chromium, driven by Playwright. For tests/test_page.py and bench/page.py.
+"""A real browser for the page: headless Chromium, driven by Playwright; for tests/test_page.py and page.py.
 
 Chromium is the system's own (`apt-get install chromium`): Playwright downloads nothing.
 """

@@ -1,6 +1,6 @@
 """What do listeners to /events cost the supervisor, and does the worker notice?
 
-A daemon at a steady rate on the first core; listeners on the other one read all that comes, an event a second.
+A daemon at a steady rate on the first core; listeners on the other one read all that comes.
 """
 
 import argparse
@@ -19,9 +19,7 @@ SETTLE_S = 3.0
 DOOR = 32  # listeners that come at the same time: the web side has room for so many that ask
 
 
-async def listen(
-    host: str, port: int, until_s: float, heard: list[int], door: asyncio.Semaphore
-) -> None:
+async def listen(host: str, port: int, until_s: float, heard: list[int], door: asyncio.Semaphore) -> None:
     """One listener: counts bytes and events until a monotonic time."""
     async with door:
         reader, writer = await asyncio.open_connection(host, port)
@@ -40,7 +38,7 @@ async def listen(
 
 
 async def crowd(address: str, listeners: int, seconds: float) -> tuple[list[int], dict[str, float], float]:
-    """So many listeners: [bytes, ticks] heard in `seconds`, how the metrics grew, and the time that passed."""
+    """So many listeners: [bytes, ticks] heard, how the metrics grew, and the seconds that passed."""
     host, _, port = address.removeprefix("http://").partition(":")
     heard = [0, 0]
     until_s = time.monotonic() + 2 * SETTLE_S + seconds + 2

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TOKEN = "token-of-the-fuzz-tests"  # noqa: S105 - a test's
 GARBAGE_S = 8.0
 SLOW_CLIENTS = 48
+ENDLESS = ("--exclude-path=/events",)  # tests/test_events.py listens to it
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def schemathesis(daemon: Daemon, directory: Path, *arguments: str) -> None:
 
 def test_it_keeps_to_its_description(daemon: Daemon, tmp_path: Path) -> None:
     token = ("-H", f"Authorization: Bearer {TOKEN}")
-    schemathesis(daemon, tmp_path, *token, "--exclude-path=/readyz", "--checks=all")
+    schemathesis(daemon, tmp_path, *token, "--exclude-path=/readyz", *ENDLESS, "--checks=all")
 
 
 def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_
 
 def test_without_the_token_it_keeps_to_it_as_well(daemon: Daemon, tmp_path: Path) -> None:
     checks = "--checks=not_a_server_error,response_schema_conformance,status_code_conformance"
-    schemathesis(daemon, tmp_path, "--exclude-path=/readyz", checks)
+    schemathesis(daemon, tmp_path, "--exclude-path=/readyz", *ENDLESS, checks)
 
 
 PIECES = [

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect
@@ -19,7 +20,9 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 TOKEN = "token-of-the-page-tests"  # noqa: S105 - a test's
-UNREACHABLE = re.compile(r"Failed to load resource: net::ERR_")  # Chromium's own line about a server that is gone
+UNREACHABLE = re.compile(
+    r"Failed to load resource: net::ERR_"
+)  # Chromium's own line about a server that is gone
 PATIENCE_MS = 60_000
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -72,11 +75,8 @@ def started(host: Host, local: Local, **settings: object) -> Daemon:
     """A daemon whose token is known and that has delivered something."""
     local.no_faults()
     (host.directory / "token").write_text(TOKEN)
-    ours: dict[str, object] = {
-        "web__token_file": str(host.directory / "token"),
-        "rate__records_per_second": 500,
-    }
-    daemon = host.run(**local.create().settings, **ours | settings)
+    ours: dict[str, object] = local.create().settings | {"rate__records_per_second": 500} | settings
+    daemon = host.run(web__token_file=str(host.directory / "token"), **cast("dict[str, Any]", ours))
     if not settings.get("web__read_needs_token"):
         daemon.until_acked()
     return daemon
@@ -92,7 +92,9 @@ def visit(running: Browser, daemon: Daemon) -> Iterator[Visit]:
 class visited:  # noqa: N801 - it reads as a verb
     """A visit that ends with its console empty."""
 
-    def __init__(self, running: Browser, address: str, size: tuple[int, int] = DESKTOP, **options: object) -> None:
+    def __init__(
+        self, running: Browser, address: str, size: tuple[int, int] = DESKTOP, **options: object
+    ) -> None:
         viewport = {"width": size[0], "height": size[1]}
         self._context = running.new_context(viewport=viewport, **options)  # type: ignore[arg-type]
         self._visit = Visit(self._context, address)
@@ -131,7 +133,7 @@ def test_it_shows_the_daemon_at_work(visit: Visit, daemon: Daemon) -> None:
 IS_PAINTED = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const shades = new Set();
-  for (let i = 0; i < data.length; i += 4) if (data[i + 3]) shades.add(data[i] * 65536 + data[i + 1] * 256 + data[i + 2]);
+  for (let i = 0; i < data.length; i += 4) if (data[i + 3]) shades.add(data.slice(i, i + 3).join());
   return shades.size > 3;
 }"""
 
@@ -167,7 +169,9 @@ def test_instruments_are_found_by_name_and_kept_by_the_star(visit: Visit) -> Non
     star.click()
     name = page.locator("#prices tr .symbol").first.inner_text()
     page.reload()
-    expect(page.locator("#prices tr", has_text=name).locator(".star")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#prices tr", has_text=name).locator(".star")).to_have_attribute(
+        "aria-pressed", "true"
+    )
     page.locator("#search").fill("no such thing")
     expect(page.locator("#prices-note")).to_have_text("No instrument has such a name.")
 
@@ -282,6 +286,11 @@ FOCUSED = """() => {
 }"""
 
 
+TOO_SMALL_TO_TAP = """() => [...document.querySelectorAll("button:not(.symbol, .headline)")]
+  .filter(each => each.checkVisibility() && each.getBoundingClientRect().height < 24)
+  .map(each => each.textContent)"""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_phone_nothing_scrolls_sideways(running: Browser, daemon: Daemon, scheme: str) -> None:
     options = {"color_scheme": scheme, "has_touch": True, "is_mobile": True}
@@ -292,10 +301,7 @@ def test_on_a_phone_nothing_scrolls_sideways(running: Browser, daemon: Daemon, s
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
         page.get_by_role("button", name="Control", exact=True).tap()
         assert page.evaluate("document.documentElement.scrollWidth") == PHONE[0]
-        small = page.evaluate("""() => [...document.querySelectorAll("button")]
-          .filter(each => each.checkVisibility() && each.getBoundingClientRect().height < 24 && !each.matches(".symbol, .headline"))
-          .map(each => each.textContent)""")
-        assert small == []
+        assert page.evaluate(TOO_SMALL_TO_TAP) == []
 
 
 def test_it_is_light_or_dark_as_the_system_says_or_as_it_is_told(running: Browser, daemon: Daemon) -> None:

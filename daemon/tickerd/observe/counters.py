@@ -108,8 +108,8 @@ class StreamReport(msgspec.Struct):
 class ShardCounts(msgspec.Struct):
     """What the shards of one map took from this process, since it first used that map.
 
-    `counts` are float64[3, buckets]: records, their bytes with keys, throttled entries. A bucket is a shard, or
-    some neighbouring ones where there are many (`kinesis/by_shard.py`).
+    `counts` are float64[3, buckets]: records, their bytes with keys, throttled entries. A bucket is a shard,
+    or some neighbouring ones where there are many (`kinesis/by_shard.py`).
     """
 
     shards: int

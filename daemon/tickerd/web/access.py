@@ -1,7 +1,7 @@
 """Who may do what: the token of control requests, the certificate, and the headers that browsers heed.
 
-Health and the page's files are everybody's; reading is too unless `web.read_needs_token`; changing anything needs the token, or the
-control socket, whose file's permissions decide.
+Health and the page's files are everybody's; reading is too unless `web.read_needs_token`; changing anything
+needs the token, or the control socket, whose file's permissions decide.
 """
 
 import hmac

@@ -1,4 +1,4 @@
-"""The HTTP side of the supervisor: health, metrics, status, events and their page, control. Everything is bounded."""
+"""The HTTP side of the supervisor: health, metrics, status, the page, control. Everything is bounded."""
 
 import logging
 import ssl

@@ -1,4 +1,4 @@
-"""The files of the live page: read once, served as they lie in the package, under a path that names their content.
+"""The files of the live page: read once, served as they lie in the package, below a path with their digest.
 
 `index.html` refers to the others below `page/`; it is answered with the digest of all files in that place, so
 that they may be kept for ever, and another version of the daemon has other addresses.
@@ -105,5 +105,3 @@ class Assets:
             body=asset.zipped if zips else asset.body,
             headers=headers | {"Content-Type": f"{asset.content_type}; charset=utf-8"},
         )
-
-

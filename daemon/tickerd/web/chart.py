@@ -6,9 +6,11 @@ from aiohttp import web
 from tickerd.web.events import Events
 from tickerd.web.instruments import (
     CHART_INSTRUMENTS_MAX,
+    CHART_POINTS,
     CHART_POINTS_MAX,
     CHART_SPAN_MAX_S,
     CHART_SPAN_MIN_S,
+    CHART_SPAN_S,
     BusyError,
 )
 
@@ -27,8 +29,8 @@ def add_chart(app: web.Application, events: Events) -> None:
             instruments = tuple(dict.fromkeys(request.query.getall("instrument", [])))
             if not 1 <= len(instruments) <= CHART_INSTRUMENTS_MAX:
                 raise ChartError(f"instrument: give 1 to {CHART_INSTRUMENTS_MAX} of them, each once")
-            span_s = _whole(request, "span_s", 3600, CHART_SPAN_MIN_S, CHART_SPAN_MAX_S)
-            points = _whole(request, "points", 360, 2, CHART_POINTS_MAX)
+            span_s = _whole(request, "span_s", CHART_SPAN_S, CHART_SPAN_MIN_S, CHART_SPAN_MAX_S)
+            points = _whole(request, "points", CHART_POINTS, 2, CHART_POINTS_MAX)
             content = await events.instruments.chart(instruments, span_s, points)
         except ValueError as error:
             return _answer({"error": str(error)}, 400)

@@ -97,7 +97,9 @@ class Events(Collector):
             self._refused += 1
             text = f"{LISTENERS_MAX} listen already; try again later"
             return web.json_response({"error": text}, status=503, headers={"Retry-After": "30"})
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+        )
         with self._joined() as listener:
             try:
                 await response.prepare(request)

@@ -17,7 +17,10 @@ SAMPLES_KEPT = 600  # seconds
 DELAY_SPAN_SAMPLES = 10  # delays are those of the records acknowledged in so many seconds
 SHARDS_SPAN_SAMPLES = 10
 PERCENTILES = (0.5, 0.95, 0.99)
-SHARD_RECORDS_PER_SECOND, SHARD_BYTES_PER_SECOND = 1000, 1 << 20  # what a shard takes, by the service's limits
+SHARD_RECORDS_PER_SECOND, SHARD_BYTES_PER_SECOND = (
+    1000,
+    1 << 20,
+)  # what a shard takes, by the service's limits
 
 Sample = list[float | None]
 Json = dict[str, Any]
@@ -31,7 +34,7 @@ class Figures:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self.samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
-        """[time in s, generated/s, acknowledged/s, target/s, lag in s, delay p50, p95, p99 in s], oldest first."""
+        """[time, generated/s, acked/s, target/s, lag, delay p50, p95, p99], in seconds; the oldest first."""
         self._delays: deque[Histogram] = deque(maxlen=DELAY_SPAN_SAMPLES + 1)
         self._shards: deque[tuple[float, dict[Process, Counted]]] = deque(maxlen=SHARDS_SPAN_SAMPLES + 1)
 
@@ -51,7 +54,9 @@ class Figures:
         ]
         self.samples.append(sample)
         counted = {
-            (slot.process.pid, slot.report.shards.shards): np.frombuffer(slot.report.shards.counts).reshape(3, -1)
+            (slot.process.pid, slot.report.shards.shards): np.frombuffer(slot.report.shards.counts).reshape(
+                3, -1
+            )
             for slot in supervisor.slots
             if slot.process is not None and slot.report.shards is not None
         }
@@ -61,8 +66,8 @@ class Figures:
     def shards(self) -> Json | None:
         """Each bucket's part of the records of the last seconds; None before there is anything to say.
 
-        `share` is of all records, `load` of what the service lets a shard take, by this host alone, `throttled`
-        entries that were refused per second. With several shards to a bucket they are those of all of them.
+        `share` is of all records, `load` of what the service lets a shard take, by this host alone,
+        `throttled` entries refused per second; with several shards to a bucket, of all of them.
         """
         reports = [slot.report for slot in self._supervisor.slots]
         stream = next((report.stream for report in reports if report.stream), None)
@@ -115,5 +120,3 @@ def percentiles(before: Histogram, now: Histogram) -> list[float | None]:
         inside = (part * total - below[bucket]) / counts[bucket]
         found.append(round(float(bounds[bucket] + inside * (bounds[bucket + 1] - bounds[bucket])), 4))
     return found
-
-

@@ -25,7 +25,8 @@ DAY_MS = 86_400_000
 QUOTED_MAX = 1_000  # instruments with a price in each event: of a larger universe the first ones
 STORIES_SHOWN = 40
 STORIES_SPAN_S = 86_400
-CHART_POINTS_MAX = 600
+CHART_POINTS, CHART_POINTS_MAX = 360, 600
+CHART_SPAN_S = 3600
 CHART_INSTRUMENTS_MAX = 40
 CHART_SPAN_MIN_S, CHART_SPAN_MAX_S = 60, 31 * 86_400
 CHARTS_KEPT = 64
@@ -109,16 +110,19 @@ class Instruments:
         midnight_ms = now_ms // DAY_MS * DAY_MS
         names = {currency.code: currency.name for currency in universe.currencies}
         pairs = [
-            {"name": _capital(f"{names[pair.base]} / {names[pair.quote]}"), "exchange": ""} for pair in universe.pairs
+            {"name": _capital(f"{names[pair.base]} / {names[pair.quote]}"), "exchange": ""}
+            for pair in universe.pairs
         ]
         stocks = [{"name": stock.name, "exchange": stock.exchange} for stock in universe.stocks]
-        rows = [*universe.pairs, *universe.stocks]
+        decimals = [pair.decimals for pair in universe.pairs] + [stock.decimals for stock in universe.stocks]
         return {
             "day_ms": midnight_ms,
             "pairs": min(len(pairs), self._shown),
             "instruments": [
-                {"symbol": symbol, "decimals": row.decimals, **about}
-                for symbol, row, about in zip(universe.instruments, rows, [*pairs, *stocks], strict=False)
+                {"symbol": symbol, "decimals": places, **about}
+                for symbol, places, about in zip(
+                    universe.instruments, decimals, [*pairs, *stocks], strict=False
+                )
             ][: self._shown],
             "left_out": self._quoted - self._shown,
             "midnight": self._prices(midnight_ms),
