@@ -27,6 +27,8 @@ COUNTERS = {
     "frames_regenerated": {"worker"},
     "frames_skipped": {"worker"},
     "reloads": {"result"},
+    "events_dropped": set(),
+    "event_listeners_refused": set(),
 }
 HISTOGRAMS = {
     "put_request_duration_seconds",
@@ -49,6 +51,7 @@ GAUGES = {
     "stream_info": {"stream", "distribution", "aggregation", "order"},
     "draining": set(),
     "ready": set(),
+    "event_listeners": set(),
     "build_info": {"version", "python"},
 }
 
