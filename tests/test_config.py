@@ -668,7 +668,6 @@ class TestRules:
             ("destination.kind=pubsub", '"kinesis"'),
             ("destination.kind=null", '"kinesis"'),
             ("kinesis.request=cbor", '"json"'),
-            ("rate.mode=snapshot", '"stream"'),
         ],
     )
     def test_what_a_later_version_brings_is_refused_with_what_to_use(

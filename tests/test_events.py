@@ -16,10 +16,14 @@ import uvloop
 from test_web import WORKERS, Page, closed, request, sent, served
 from test_web import Host as WebHost
 from tickerd.market.market import Market
+from tickerd.market.universe import Universe
 from tickerd.observe.counters import Histogram, Report, ShardCounts, StreamReport, empty_histogram
+from tickerd.recipe import recipe_of
+from tickerd.settings import Market as MarketSettings
 from tickerd.settings import Settings, Source, Web
 from tickerd.web import events, figures, instruments
 from tickerd.web.figures import Figures, percentiles
+from tickerd.web.instruments import Instruments
 from tickerd.web.pages import CONNECTIONS_MAX
 
 Json = dict[str, Any]
@@ -265,6 +269,29 @@ def test_a_chart_is_the_market_at_its_times(host: WebHost) -> None:
     played(host, story)
 
 
+SATURDAY_MS = 1_795_867_200_000  # 2026-11-28T12:00:00Z: no exchange is open, nor the currency market
+
+
+def test_what_is_closed_stands_still_at_its_last_price() -> None:
+    settings = Settings(market=MarketSettings(hours="market"))
+    universe = Universe.load()
+
+    async def story() -> None:
+        shown = Instruments(recipe_of(settings, universe), universe)
+        try:
+            moments = [await shown.moment(0, SATURDAY_MS + later) for later in (0, 3_600_000)]
+            assert moments[0]["closed"] == moments[1]["closed"] == list(range(579))
+            assert moments[0]["prices"] == moments[1]["prices"]
+            wednesday = await shown.moment(0, SATURDAY_MS - 3 * 86_400_000 + 4 * 3_600_000)
+            names = [*universe.instruments[:579]]
+            assert {names[place] for place in wednesday["closed"]}.isdisjoint({"EUR/USD", "QRVA"})
+            assert len(wednesday["closed"]) < 579
+        finally:
+            shown.close()
+
+    asyncio.run(story())
+
+
 def test_several_charts_at_once_are_those_of_each_alone(host: WebHost) -> None:
     async def story(port: int) -> None:
         names = ("QRVA", "EUR/USD", "USD/JPY")
@@ -312,8 +339,8 @@ def test_a_chart_of_nothing_is_refused_in_one_line(host: WebHost, query: str, na
     async def story(port: int) -> None:
         page = await sent(port, request(f"/chart?{query}"))
         assert page[0] == 400
-        assert named in page.json()["error"]
-        assert "\n" not in page.json()["error"]
+        assert named in page.json()["detail"]
+        assert "\n" not in page.json()["detail"]
 
     played(host, story)
 

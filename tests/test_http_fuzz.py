@@ -57,7 +57,16 @@ def schemathesis(daemon: Daemon, directory: Path, *arguments: str) -> None:
 
 def test_it_keeps_to_its_description(daemon: Daemon, tmp_path: Path) -> None:
     token = ("-H", f"Authorization: Bearer {TOKEN}")
-    schemathesis(daemon, tmp_path, *token, "--exclude-path=/readyz", *ENDLESS, "--checks=all")
+    others = "--exclude-path-regex=/readyz|/logs|/chart|/events"
+    schemathesis(daemon, tmp_path, *token, others, "--checks=all")
+
+
+def test_logs_and_charts_keep_to_it_though_it_cannot_say_which_times_and_names_there_are(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    token = ("-H", f"Authorization: Bearer {TOKEN}")
+    checks = ("--checks=all", "--exclude-checks=positive_data_acceptance")
+    schemathesis(daemon, tmp_path, *token, "--include-path-regex=/logs|/chart", *checks)
 
 
 def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_path: Path) -> None:

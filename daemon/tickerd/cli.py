@@ -88,6 +88,18 @@ def _config(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _db(arguments: argparse.Namespace) -> int:
+    settings = _loaded(arguments).settings
+    from tickerd.store.command import DatabaseError, seed, upgrade  # noqa: PLC0415
+
+    try:
+        told = (upgrade if arguments.action == "upgrade" else seed)(settings)
+    except DatabaseError as error:
+        raise Failed(str(error)) from error
+    sys.stdout.write(told + "\n")
+    return 0
+
+
 def _demo(arguments: argparse.Namespace) -> int:
     from tickerd.demo import DemoError, demo  # noqa: PLC0415
 
@@ -182,6 +194,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "check": _check,
     "config": _config,
+    "db": _db,
     "verify": _verify,
     "tail": _tail,
     "plan": _plan,

@@ -15,10 +15,11 @@ from tickerd.web.chart import add_chart
 from tickerd.web.control import add_control
 from tickerd.web.events import Events
 from tickerd.web.listening import ListenError, bound, bound_control, inherited, url_of
+from tickerd.web.logs import add_logs
 from tickerd.web.metrics import registry
 from tickerd.web.openapi import description
 from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent, Streaming
-from tickerd.web.status import notices, problems, state, status
+from tickerd.web.status import database_lines, notices, problems, state, status
 
 __all__ = ["CONNECTIONS_MAX", "HEAD_BYTES_MAX", "ListenError", "serve"]
 
@@ -102,6 +103,7 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
                 f"workers: {beating} of {supervisor.workers} beat",
                 *(f"destination: {problem.message}" for problem in problems(supervisor.slots)),
                 *(f"notice: {notice.message}" for notice in notices(supervisor.slots)),
+                *(f"database: {line}" for line in database_lines(supervisor)),
             ]
             text = "\n".join(lines)
         return web.Response(text=text + "\n", status=200 if ready else 503)
@@ -138,5 +140,6 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
     app.router.add_get("/events", events_page)
     add_chart(app, events)
     add_control(app, supervisor, access)
+    add_logs(app, supervisor)
     Assets().add_to(app)
     return app

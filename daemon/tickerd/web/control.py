@@ -39,7 +39,7 @@ def add_control(app: web.Application, supervisor: Supervisor, access: Access) ->
         return _answer(content)
 
     async def rate(request: web.Request) -> web.Response:
-        body = await _body(request)
+        body = await read_body(request)
         try:
             wanted = msgspec.json.decode(body, type=RateRequest).records_per_second
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -53,13 +53,13 @@ def add_control(app: web.Application, supervisor: Supervisor, access: Access) ->
         return _answer({"records_per_second": wanted})
 
     async def drain(request: web.Request) -> web.Response:
-        await _body(request)
+        await read_body(request)
         _log(request, "drain")
         supervisor.drain(OPERATOR, "asked to over HTTP")
         return _answer({"draining": True})
 
     async def undrain(request: web.Request) -> web.Response:
-        await _body(request)
+        await read_body(request)
         _log(request, "undrain")
         supervisor.undrain(OPERATOR)
         if supervisor.draining:
@@ -73,7 +73,7 @@ def add_control(app: web.Application, supervisor: Supervisor, access: Access) ->
     app.router.add_post("/undrain", undrain)
 
 
-async def _body(request: web.Request) -> bytes:
+async def read_body(request: web.Request) -> bytes:
     """The body, which is small and comes at once, or is refused."""
     try:
         async with asyncio.timeout(BODY_MAX_S):

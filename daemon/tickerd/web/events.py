@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 from tickerd.supervisor import Supervisor
 from tickerd.web.figures import Figures, Json
 from tickerd.web.instruments import DAY_MS, Instruments
+from tickerd.web.problem import ProblemError
 from tickerd.web.status import status
 
 LISTENERS_MAX = 512
@@ -95,8 +96,7 @@ class Events(Collector):
         """Serve one listener until it leaves or the daemon ends."""
         if len(self._listeners) >= LISTENERS_MAX:
             self._refused += 1
-            text = f"{LISTENERS_MAX} listen already; try again later"
-            return web.json_response({"error": text}, status=503, headers={"Retry-After": "30"})
+            return ProblemError(503, f"{LISTENERS_MAX} listen already; come back later", 30).response()
         response = web.StreamResponse(
             headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
         )

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tickerd.checkpoint import Recipe
-from tickerd.market.market import Market
-from tickerd.market.prices import TICK, TICK_BITS, Prices
 from tickerd.market.stories import Broken, Stories
 from tickerd.market.universe import Universe
-from tickerd.schedule import FRAMES_PER_SECOND, first_ms
+from tickerd.recipe import market_of
+from tickerd.schedule import FRAMES_PER_SECOND, first_ms, frame_of
+from tickerd.snapshots import Snapshots
 
 DAY_MS = 86_400_000
 QUOTED_MAX = 1_000  # instruments with a price in each event: of a larger universe the first ones
@@ -61,7 +61,8 @@ class Instruments:
         self._waiting = 0
         self._quoted = len(universe.pairs) + len(universe.stocks)
         self._shown = min(self._quoted, QUOTED_MAX)
-        self._market: Market | None = None
+        self._market = market_of(recipe, universe)
+        self._snapshots = Snapshots(self._market)
         self._stories = Stories(self._seed, universe.stocks, universe.currencies)
         self._names = [(stock.symbol, stock.name) for stock in universe.stocks]
         self._names += [(currency.code, currency.name) for currency in universe.currencies]
@@ -76,7 +77,7 @@ class Instruments:
         return await self._aside(partial(self._catalogue, now_ms))
 
     async def moment(self, after_ms: int, now_ms: int) -> Json:
-        """Prices now, in the catalogue's order, and the stories since `after_ms`."""
+        """Prices now, in the catalogue's order, which are closed, and the stories since `after_ms`."""
         return await self._aside(partial(self._moment, after_ms, now_ms))
 
     async def chart(self, instruments: tuple[str, ...], span_s: int, points: int) -> Json:
@@ -100,10 +101,16 @@ class Instruments:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _prices(self, ms: int) -> list[float]:
-        if self._market is None:
-            self._market = Market(self._seed, self._universe)
-        prices: list[float] = self._market.quotes(ms).price[: self._shown].tolist()
+        prices: list[float] = self._snapshots.standing([ms]).price[0, : self._shown].tolist()
         return prices
+
+    def _closed(self, ms: int) -> list[int]:
+        """The instruments that are not traded at a time, by their places in the catalogue."""
+        if self._market.hours is None:
+            return []
+        is_open = self._market.hours.open(frame_of(ms))[: self._shown]
+        closed: list[int] = np.flatnonzero(~is_open).tolist()
+        return closed
 
     def _catalogue(self, now_ms: int) -> Json:
         universe = self._universe
@@ -130,7 +137,11 @@ class Instruments:
         }
 
     def _moment(self, after_ms: int, now_ms: int) -> Json:
-        return {"prices": self._prices(now_ms), "stories": self._told(after_ms, now_ms)}
+        return {
+            "prices": self._prices(now_ms),
+            "closed": self._closed(now_ms),
+            "stories": self._told(after_ms, now_ms),
+        }
 
     def _told(self, after_ms: int, until_ms: int) -> list[Json]:
         first, end = _frame_after(after_ms), _frame_after(until_ms)
@@ -155,25 +166,17 @@ class Instruments:
         }
 
     def _draw(self, chart: Chart) -> Json:
-        universe = self._universe
-        rows = [universe.instruments.index(name) for name in chart.instruments]
-        order = sorted(set(rows))
-        prices = Prices(self._seed, universe, order)
         step_s = max(1, chart.span_s // chart.points)
         seconds = chart.end_s - np.arange(chart.points, -1, -1) * step_s
-        mids = prices.frames(seconds * FRAMES_PER_SECOND).mids
-        quoted = ((mids + TICK // 2) >> TICK_BITS) / prices.ticks_per_unit
-        first = int(seconds[0]) * FRAMES_PER_SECOND
-        return {
-            "seconds": seconds.tolist(),
-            "prices": {
-                name: quoted[:, order.index(row)].tolist()
-                for name, row in zip(chart.instruments, rows, strict=True)
-            },
-            "stories": self._moving(rows[0], first, chart.end_s * FRAMES_PER_SECOND)
-            if len(rows) == 1
-            else [],
+        prices = {
+            name: self._snapshots.standing(seconds * 1000, name).price[:, 0].tolist()
+            for name in chart.instruments
         }
+        stories: list[Json] = []
+        if len(chart.instruments) == 1:
+            row = self._universe.instruments.index(chart.instruments[0])
+            stories = self._moving(row, int(seconds[0]) * FRAMES_PER_SECOND, chart.end_s * FRAMES_PER_SECOND)
+        return {"seconds": seconds.tolist(), "prices": prices, "stories": stories}
 
     def _moving(self, row: int, first: int, end: int) -> list[Json]:
         """The stories about a stock, or about either currency of a pair."""

@@ -48,7 +48,7 @@ function begin({ market: catalogue, samples }) {
 function tick(now) {
   const visible = !document.hidden;
   ahead = now.time_ms - Date.now();
-  market.tick(now.prices);
+  market.tick(now);
   daemon.tick(now, visible);
   shards.tick(now);
   watch.tick(visible);

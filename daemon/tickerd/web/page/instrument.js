@@ -122,7 +122,7 @@ export class Instrument {
     if (!now) return;
     const text = price(now.price, now.decimals);
     say($("instrument-price"), text);
-    say($("instrument-change"), `${percent(now.change)} today`);
+    say($("instrument-change"), `${percent(now.change)} today${now.isOpen ? "" : " · closed"}`);
     $("instrument-change").dataset.direction = direction(now.change);
     document.title = `${this.symbol} ${text} · tickerd`;
     const about = `${this.symbol}, ${text}, ${percent(now.change)} today`;

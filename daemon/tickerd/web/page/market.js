@@ -6,6 +6,7 @@ export class Market {
     this.instruments = [];
     this.prices = [];
     this.places = new Map();
+    this.closed = new Set(); // places of those that are not traded now
   }
 
   begin(catalogue) {
@@ -17,8 +18,9 @@ export class Market {
     if (this.prices.length !== this.instruments.length) this.prices = [...catalogue.midnight];
   }
 
-  tick(prices) {
+  tick({ prices, closed }) {
     this.prices = prices;
+    this.closed = new Set(closed);
   }
 
   at(symbol) {
@@ -29,7 +31,7 @@ export class Market {
       ...this.instruments[place],
       place,
       price,
-      isPair: place < this.pairs,
+      isOpen: !this.closed.has(place),
       change: (price / this.midnight[place] - 1) * 100,
     };
   }

@@ -147,8 +147,8 @@ export class Watch {
       if (row.last !== undefined && row.last !== now.price) this.flash(row.price, now.price > row.last);
       row.last = now.price;
       say(row.price, text);
-      say(row.change, percent(now.change));
-      row.change.dataset.direction = direction(now.change);
+      say(row.change, now.isOpen ? percent(now.change) : "closed");
+      row.change.dataset.direction = now.isOpen ? direction(now.change) : "none";
       const spark = this.sparks.get(symbol);
       if (spark?.values) {
         sparkline(row.path, [...spark.values, now.price], SPARK.width, SPARK.height);
