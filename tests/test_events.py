@@ -279,10 +279,12 @@ def test_what_is_closed_stands_still_at_its_last_price() -> None:
     async def story() -> None:
         shown = Instruments(recipe_of(settings, universe), universe)
         try:
-            moments = [await shown.moment(0, SATURDAY_MS + later) for later in (0, 3_600_000)]
+            times = (SATURDAY_MS, SATURDAY_MS + 3_600_000)
+            moments = [await shown.moment(ms, ms) for ms in times]
             assert moments[0]["closed"] == moments[1]["closed"] == list(range(579))
             assert moments[0]["prices"] == moments[1]["prices"]
-            wednesday = await shown.moment(0, SATURDAY_MS - 3 * 86_400_000 + 4 * 3_600_000)
+            wednesday_ms = SATURDAY_MS - 3 * 86_400_000 + 4 * 3_600_000
+            wednesday = await shown.moment(wednesday_ms, wednesday_ms)
             names = [*universe.instruments[:579]]
             assert {names[place] for place in wednesday["closed"]}.isdisjoint({"EUR/USD", "QRVA"})
             assert len(wednesday["closed"]) < 579
