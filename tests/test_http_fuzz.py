@@ -21,6 +21,7 @@ TOKEN = "token-of-the-fuzz-tests"  # noqa: S105 - a test's
 GARBAGE_S = 8.0
 SLOW_CLIENTS = 48
 CLIENTS = 10_000
+ENDLESS = ("--exclude-path=/events",)  # tests/test_events.py listens to it
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +60,16 @@ def schemathesis(daemon: Daemon, directory: Path, *arguments: str) -> None:
 
 def test_it_keeps_to_its_description(daemon: Daemon, tmp_path: Path) -> None:
     token = ("-H", f"Authorization: Bearer {TOKEN}")
-    schemathesis(daemon, tmp_path, *token, "--exclude-path-regex=/readyz|/logs", "--checks=all")
+    others = "--exclude-path-regex=/readyz|/logs|/chart|/events"
+    schemathesis(daemon, tmp_path, *token, others, "--checks=all")
 
 
-def test_logs_keep_to_it_though_it_cannot_say_which_times_and_names_there_are(
+def test_logs_and_charts_keep_to_it_though_it_cannot_say_which_times_and_names_there_are(
     daemon: Daemon, tmp_path: Path
 ) -> None:
     token = ("-H", f"Authorization: Bearer {TOKEN}")
     checks = ("--checks=all", "--exclude-checks=positive_data_acceptance")
-    schemathesis(daemon, tmp_path, *token, "--include-path=/logs", *checks)
+    schemathesis(daemon, tmp_path, *token, "--include-path-regex=/logs|/chart", *checks)
 
 
 def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_path: Path) -> None:
@@ -77,7 +79,7 @@ def test_readiness_keeps_to_it_too_though_it_may_answer_503(daemon: Daemon, tmp_
 
 def test_without_the_token_it_keeps_to_it_as_well(daemon: Daemon, tmp_path: Path) -> None:
     checks = "--checks=not_a_server_error,response_schema_conformance,status_code_conformance"
-    schemathesis(daemon, tmp_path, "--exclude-path=/readyz", checks)
+    schemathesis(daemon, tmp_path, "--exclude-path=/readyz", *ENDLESS, checks)
 
 
 PIECES = [

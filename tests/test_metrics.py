@@ -28,6 +28,8 @@ COUNTERS = {
     "frames_skipped": {"worker"},
     "reloads": {"result"},
     "snapshots_on_demand": {"outcome"},
+    "events_dropped": set(),
+    "event_listeners_refused": set(),
 }
 HISTOGRAMS = {
     "put_request_duration_seconds",
@@ -50,6 +52,7 @@ GAUGES = {
     "stream_info": {"stream", "distribution", "aggregation", "order"},
     "draining": set(),
     "ready": set(),
+    "event_listeners": set(),
     "build_info": {"version", "python"},
 }
 

@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import math
+import time
 
 import msgspec
 import orjson
 from aiohttp import web
 
 from tickerd.checks import LEAVES, faults
+from tickerd.schedule import due_below
 from tickerd.supervisor import Supervisor
+from tickerd.web.access import Access
 
 BODY_MAX_S = 5.0
 OPERATOR = "operator"  # who holds it, in `Supervisor.holds`
@@ -24,8 +27,16 @@ class RateRequest(msgspec.Struct, forbid_unknown_fields=True):
     records_per_second: float
 
 
-def add_control(app: web.Application, supervisor: Supervisor) -> None:
-    """Add `POST /rate`, `/drain` and `/undrain`."""
+def add_control(app: web.Application, supervisor: Supervisor, access: Access) -> None:
+    """Add `POST /rate`, `/drain` and `/undrain`, and `GET /control`, by which a token can be tried."""
+
+    async def control(request: web.Request) -> web.Response:
+        trusted = access.trusts(request)
+        content: dict[str, object] = {"trusted": trusted, "read_needs_token": access.read_needs_token}
+        if trusted:
+            content["records_per_second"] = supervisor.crew.plan().at(due_below(time.time_ns())) / 1000
+            content["draining"] = supervisor.draining
+        return _answer(content)
 
     async def rate(request: web.Request) -> web.Response:
         body = await read_body(request)
@@ -58,6 +69,7 @@ def add_control(app: web.Application, supervisor: Supervisor) -> None:
             return _refused(409, f"it goes on draining; {'; '.join(others)}")
         return _answer({"draining": False})
 
+    app.router.add_get("/control", control)
     app.router.add_post("/rate", rate)
     app.router.add_post("/drain", drain)
     app.router.add_post("/undrain", undrain)
