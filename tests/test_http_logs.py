@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 
 from daemon import Daemon, Host, Local
+from reading_back import stored
 from tickerd.history import Cursor
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
@@ -150,13 +151,7 @@ class TestNow:
         running = host.run(**local.settings, source__workers=1, database__url="")
         running.until_acked(2000)
         running.stop()
-        path = host.directory / "tail.jsonl"
-        sets = [f"--set={k.replace('__', '.')}={json.dumps(v)}" for k, v in local.settings.items()]
-        with path.open("w") as file:
-            tail = host.process("tail", "--from", "2020-01-01T00:00:00Z", *sets, out=file)
-            time.sleep(4)
-            tail.stop()
-        streamed = [json.loads(line) for line in path.read_text().splitlines()]
+        (streamed,) = stored(local).values()
         some = [record for record in streamed if record["type"] != "news"][::100]
         assert len(some) > 10
         for record in some:
