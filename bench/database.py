@@ -39,10 +39,12 @@ COPY = {
     "postgresql": "INSERT INTO {table} (market, time, {instrument}, {columns}) "
     "SELECT market, time - make_interval(mins => n), {instrument}, {columns} "
     "FROM {table}, generate_series(CAST(:first AS integer), CAST(:end AS integer) - 1) n "
-    "WHERE time = to_timestamp(CAST(:last AS double precision) / 1000) ORDER BY 2, 3",
+    "WHERE market = :market AND time = to_timestamp(CAST(:last AS double precision) / 1000) "
+    "ORDER BY 2, 3",
     "sqlite": "INSERT INTO {table} (market, time, {instrument}, {columns}) "
     "WITH RECURSIVE minutes(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM minutes WHERE n < :end - 1) "
-    "SELECT market, time - n * 60000, {instrument}, {columns} FROM {table}, minutes WHERE time = :last",
+    "SELECT market, time - n * 60000, {instrument}, {columns} FROM {table}, minutes "
+    "WHERE market = :market AND time = :last ORDER BY 2, 3",
 }
 
 
@@ -85,7 +87,9 @@ async def fill(database: Database, snapshots: Snapshots, rows: int) -> int:
                 await make_partitions(connection, [LAST_MS - end * EVERY_MS, LAST_MS])
             for table, instrument, columns in PRICED:
                 statement = copy.format(table=table, instrument=instrument, columns=columns)
-                await connection.execute(text(statement), {"first": first, "end": end, "last": LAST_MS})
+                await connection.execute(
+                    text(statement), {"market": MARKET, "first": first, "end": end, "last": LAST_MS}
+                )
             await connection.commit()
     return count
 

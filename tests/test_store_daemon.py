@@ -159,6 +159,25 @@ def test_an_edited_catalogue_is_taken_up_by_a_reload_and_a_wrong_one_is_not(
     assert report["totals"]["lost"] == report["totals"]["altered"] == 0
 
 
+def test_check_online_looks_at_the_database(
+    host: Host, stream: Stream, postgres: PostgreSQL, tmp_path: Path
+) -> None:
+    variables = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-central-1"}
+    at = stream.settings | {"state__directory": str(host.state)}
+    sets = [part for name, value in at.items() for part in ("--set", f"{name.replace('__', '.')}={value}")]
+    sets = [text.replace("=False", "=false") for text in sets]
+    ran = host.tickerd("check", "--online", *sets, environment=variables)
+    assert "tickerd.db is made when the daemon starts" in ran.stdout
+    database = AnyDatabase(tmp_path, postgres)
+    sets += ["--set", f"database.url={database.url}"]
+    ran = host.tickerd("check", "--online", *sets, environment=variables)
+    assert (ran.returncode, "run `tickerd db upgrade`" in ran.stderr) == (1, True)
+    db(host, "upgrade", database)
+    ran = host.tickerd("check", "--online", *sets, environment=variables)
+    assert (ran.returncode, "its tables have version 0001" in ran.stdout) == (0, True), ran.stderr
+    assert PASSWORD_IN_URL not in ran.stdout + ran.stderr
+
+
 # An outage: the daemon streams on, and what is missing is filled in.
 
 
