@@ -1,6 +1,7 @@
 """The web side under requests that nobody sane makes: by its own description, raw garbage, slow clients."""
 
 import asyncio
+import http.client
 import json
 import random
 import resource
