@@ -6,6 +6,14 @@ from tickerd import __version__
 from tickerd.records import FEEDS
 from tickerd.settings import RECORDS_PER_SECOND_MAX
 from tickerd.web.asked import LIMIT_DEFAULT, LIMIT_MAX, SPAN_DAYS_MAX
+from tickerd.web.instruments import (
+    CHART_INSTRUMENTS_MAX,
+    CHART_POINTS,
+    CHART_POINTS_MAX,
+    CHART_SPAN_MAX_S,
+    CHART_SPAN_MIN_S,
+    CHART_SPAN_S,
+)
 
 Schema = dict[str, Any]
 
@@ -121,7 +129,7 @@ def description() -> Schema:
         "info": {
             "title": "tickerd",
             "version": __version__,
-            "description": "Health, metrics, status and control of one host's daemon.",
+            "description": "Health, metrics, status, events and control of one host's daemon.",
         },
         "paths": {
             "/livez": _get("Whether the supervisor's loop turns", {"200": _answer("It does", _TEXT)}),
@@ -142,6 +150,28 @@ def description() -> Schema:
                 },
             ),
             "/status": _get("The daemon as people and scripts read it", _read(_STATUS)),
+            "/": _get("The live page", {"200": _answer("HTML", {"text/html": {"schema": _STRING}})}),
+            "/events": _get(
+                "Server-sent events: `hello` with all that the page needs, then `tick` each second",
+                {
+                    "200": _answer("Events, without end", {"text/event-stream": {"schema": _STRING}}),
+                    "401": _answer("web.read_needs_token is set", _ERROR),
+                    "503": _answer("Too many listen already", _PROBLEM),
+                },
+            ),
+            "/chart": _get(
+                "Prices of the last hours, computed from the market; of one instrument, its stories too",
+                _read(_CHART)
+                | {
+                    "400": _answer("A parameter is not right", _PROBLEM),
+                    "503": _answer("Too many charts are asked for", _PROBLEM),
+                },
+                _CHART_PARAMETERS,
+            ),
+            "/control": _get(
+                "Whether the token is right, and with it what is in force",
+                {"200": _answer("OK", {"application/json": {"schema": _CONTROL}})},
+            ),
             "/logs": _get(
                 "The market: every pair and stock, and the latest stories; now, at a time, or over a stretch",
                 {
@@ -172,7 +202,57 @@ def description() -> Schema:
     }
 
 
+_STORY = _object(
+    story_id=_INTEGER,
+    time_ms=_INTEGER,
+    symbol=_STRING,
+    news_item=_STRING,
+    category=_STRING,
+    sentiment=_NUMBER,
+    move_percent=_NUMBER,
+)
+_CHART = _object(
+    seconds={"type": "array", "items": _INTEGER},
+    prices={"type": "object", "additionalProperties": {"type": "array", "items": _NUMBER}},
+    stories={"type": "array", "items": _STORY},
+)
+_CONTROL: Schema = {
+    "type": "object",
+    "required": ["trusted", "read_needs_token"],
+    "properties": {
+        "trusted": {"type": "boolean"},
+        "read_needs_token": {"type": "boolean"},
+        "records_per_second": _NUMBER,
+        "draining": {"type": "boolean"},
+    },
+}
 _DRAINING = _object(draining={"type": "boolean"})
+
+
+_CHART_PARAMETERS: list[Schema] = [
+    {
+        "name": "instrument",
+        "in": "query",
+        "required": True,
+        "description": "Currency pairs and stocks; the name again for each",
+        "schema": {"type": "array", "items": _STRING, "minItems": 1, "maxItems": CHART_INSTRUMENTS_MAX},
+    },
+    {
+        "name": "span_s",
+        "in": "query",
+        "schema": {
+            "type": "integer",
+            "minimum": CHART_SPAN_MIN_S,
+            "maximum": CHART_SPAN_MAX_S,
+            "default": CHART_SPAN_S,
+        },
+    },
+    {
+        "name": "points",
+        "in": "query",
+        "schema": {"type": "integer", "minimum": 2, "maximum": CHART_POINTS_MAX, "default": CHART_POINTS},
+    },
+]
 
 
 def _answer(text: str, content: Schema) -> Schema:
