@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tickerd.store.writing import Held
 
 START_S = 4.0  # that the start of the daemon, or a reload, waits for the catalogue
+CLOSE_S = 3.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0  # between attempts to come back
 JITTER_MAX_S = 2.0  # hosts that share a database do not all come at once
 RETENTION_EVERY_S = 3600.0
@@ -94,7 +95,9 @@ class Store:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._database is not None:
-            await self._database.aclose()
+            with contextlib.suppress(*self._errors):  # whoever does not answer is left
+                async with asyncio.timeout(CLOSE_S):
+                    await self._database.aclose()
 
     # What is read.
 
