@@ -67,7 +67,7 @@ class Lab:
         self,
         begin: Checkpoint,
         now_frame: int = NOW_FRAME,
-        rates_at: Callable[[int], Rates] | None = lambda _frame: RATES,
+        cadence_at: Callable[[int], Rates] | None = lambda _frame: RATES,
         kind: type[Source] = Impatient,
         **options: Any,
     ) -> Source:
@@ -77,7 +77,7 @@ class Lab:
             begin,
             self.report,
             before_save=self.saved,
-            rates_at=rates_at,
+            cadence_at=cadence_at,
             digest="digest",
             **options,
         )
@@ -212,7 +212,7 @@ def test_frames_counted_by_a_dead_worker_are_not_counted_as_generated_again(lab:
 
 def test_the_rates_of_new_frames_begin_a_segment_where_nothing_was_reserved(lab: Lab) -> None:
     begin = at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10)
-    source = lab.source(begin, rates_at=lambda _frame: Rates(16_000, 0, 0))
+    source = lab.source(begin, cadence_at=lambda _frame: Rates(16_000, 0, 0))
     parts = asyncio.run(taken(source))
     assert [part.records for part in parts] == [20] * 20 + [1] * 10
     assert gapless(parts)
@@ -222,7 +222,7 @@ def test_stages_become_segments_while_running(lab: Lab) -> None:
     def rising(frame: int) -> Rates:
         return Rates(16_000 * (1 + (frame - (NOW_FRAME - 64)) // FRAMES_PER_SECOND), 0, 0)
 
-    source = lab.source(at(NOW_FRAME - 64), rates_at=rising)
+    source = lab.source(at(NOW_FRAME - 64), cadence_at=rising)
     parts = asyncio.run(taken(source))
     assert [part.records for part in parts] == [1] * 16 + [2] * 16 + [3] * 16 + [4] * 16
     assert gapless(parts)
@@ -241,7 +241,7 @@ def test_frames_older_than_the_maximum_are_skipped_up_to_half_of_it(lab: Lab) ->
 def test_frames_of_a_rate_of_0_are_skipped_too(lab: Lab) -> None:
     none = Rates(0, 0, 0)
     old = NOW_FRAME - 1000 * FRAMES_PER_SECOND
-    source = lab.source(at(old, rates=none), rates_at=lambda _frame: none, catch_up_max_s=10.0)
+    source = lab.source(at(old, rates=none), cadence_at=lambda _frame: none, catch_up_max_s=10.0)
     parts = asyncio.run(taken(source))
     assert [part.frame for part in parts] == list(range(NOW_FRAME - 80, NOW_FRAME))
 
@@ -294,9 +294,9 @@ def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
         await source.finish()
         return parts
 
-    before = asyncio.run(to_the_end(lab.source(at(NOW_FRAME - 60), rates_at=rising)))
+    before = asyncio.run(to_the_end(lab.source(at(NOW_FRAME - 60), cadence_at=rising)))
     last = checkpoint.read(lab.path)
-    after = asyncio.run(to_the_end(lab.source(last, now_frame=NOW_FRAME + 20, rates_at=rising)))
+    after = asyncio.run(to_the_end(lab.source(last, now_frame=NOW_FRAME + 20, cadence_at=rising)))
     frames = [part.frame for part in [*before, *after]]
     assert frames == list(range(NOW_FRAME - 60, NOW_FRAME + 20))
     assert [part.records for part in [*before, *after]] == [1 + at // 16 for at in range(80)]
@@ -304,7 +304,7 @@ def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
 
 
 def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> None:
-    source = lab.source(at(NOW_FRAME - 70, begun_below=NOW_FRAME - 50), rates_at=None)
+    source = lab.source(at(NOW_FRAME - 70, begun_below=NOW_FRAME - 50), cadence_at=None)
 
     async def to_the_end() -> list[Part]:
         parts = [part async for part in source.parts()]
@@ -339,14 +339,14 @@ def test_a_number_of_records_ends_with_the_first_whole_frame_that_reaches_it(
 
 
 def test_a_frame_without_records_is_an_empty_part(lab: Lab) -> None:
-    source = lab.source(at(NOW_FRAME - 5, rates=Rates(0, 0, 0)), rates_at=lambda _frame: Rates(0, 0, 0))
+    source = lab.source(at(NOW_FRAME - 5, rates=Rates(0, 0, 0)), cadence_at=lambda _frame: Rates(0, 0, 0))
     assert [part.records for part in asyncio.run(taken(source))] == [0] * 5
     assert source.progress.lowest_unacknowledged == NOW_FRAME
 
 
 def test_big_frames_come_in_parts(lab: Lab) -> None:
     large = Rates(800_000_000, 0, 0)
-    source = lab.source(at(NOW_FRAME - 1, rates=large), rates_at=lambda _frame: large)
+    source = lab.source(at(NOW_FRAME - 1, rates=large), cadence_at=lambda _frame: large)
     parts = asyncio.run(taken(source))
     assert len({part.frame for part in parts}) == 1
     assert sum(part.records for part in parts) == 50_000
@@ -399,7 +399,7 @@ def test_a_plan_that_could_not_be_written_is_made_anew_when_it_can_be(
     def rising(frame: int) -> Rates:
         return Rates(16_000 * (1 + (frame - old) // FRAMES_PER_SECOND), 0, 0)
 
-    source = lab.source(at(old), rates_at=rising, catch_up_factor=2.0, catch_up_max_s=10.0)
+    source = lab.source(at(old), cadence_at=rising, catch_up_factor=2.0, catch_up_max_s=10.0)
     source._path = lab.path.parent / "gone" / lab.path.name
 
     async def full_for_a_while() -> list[Part]:

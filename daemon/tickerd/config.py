@@ -279,7 +279,12 @@ def _can_be_written(directory: Path) -> bool:
 
 
 def workers(settings: Settings) -> int:
-    """How many worker processes; auto: the smaller of CPU affinity and cgroup quota, rounded up."""
+    """How many worker processes; auto: the smaller of CPU affinity and cgroup quota, rounded up.
+
+    Snapshots are one worker's work: the others would have none.
+    """
+    if settings.rate.mode == "snapshot":
+        return 1
     if settings.source.workers != "auto":
         return settings.source.workers
     cpus = len(os.sched_getaffinity(0))

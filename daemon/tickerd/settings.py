@@ -305,16 +305,24 @@ class Web(Struct, frozen=True):
 
 
 class Database(Struct, frozen=True):
-    """The history of the market that the web side reads."""
+    """The history of the market that the web side reads, and the catalogue of instruments."""
 
     url: Annotated[
         str,
         About(
-            "a database, relative paths lying in the state directory; empty: none",
-            right='a URL such as "sqlite:///tickerd.db", or empty',
-            valid=looks_like(r"([a-z][a-z0-9+_]*://\S*)?"),
+            "the database: SQLite, a relative path lying in the state directory, or PostgreSQL; empty: none",
+            right='"sqlite:///tickerd.db", "postgresql://user:password@host:5432/name" or empty',
+            valid=looks_like(r"(sqlite:///(?!:memory:)[^\s?#]+|postgresql(\+asyncpg)?://\S+)?"),
         ),
     ] = "sqlite:///tickerd.db"
+    tls_ca_file: Annotated[
+        str,
+        About(
+            "the authorities that PostgreSQL's certificate must come from (PEM; RDS: global-bundle.pem); its "
+            "host name is checked too; empty: as database.url says (sslmode=)"
+        ),
+    ] = ""
+    iam: Annotated[bool, About("RDS: each connection's password is a token of this host's AWS role")] = False
     snapshot_every_s: Annotated[int, About("time between two snapshots", 1, DAY_S, "s")] = 60
     keep_days: Annotated[int, About("age at which rows are deleted", 1, 3660, "days")] = 7
 

@@ -40,4 +40,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     supervisor_pid: int
     slab_fd: int
     orders_fd: int
+    requests_fd: int | None  # of worker 0: where snapshots are asked for (on_demand.py)
     alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's

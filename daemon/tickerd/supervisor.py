@@ -27,6 +27,7 @@ from tickerd.settings import Settings
 from tickerd.slot import Slot
 from tickerd.spec import EXIT_OWED
 from tickerd.state import StateDirectory, StateError
+from tickerd.store.store import Store
 
 CHECK_S = 0.25
 QUICK_S = 2.0
@@ -39,7 +40,7 @@ class Supervisor:
     """The daemon. `run` returns its exit code; `drain` and `undrain` are for who controls it.
 
     `reread` reads the settings again for a reload; `notifier` is the line to the service manager;
-    `instance_id` is EC2's name of this host, where it has one.
+    `instance_id` is EC2's name of this host, where it has one; `store` is the database.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Supervisor:
         reread: Callable[[], Settings] | None = None,
         notifier: Notifier | None = None,
         instance_id: str = "",
+        store: Store | None = None,
     ) -> None:
         self.settings = settings
+        self.store = store
         self.holds: dict[str, str] = {}  # who wants nothing to be generated, and why
         self.doubts: dict[str, str] = {}  # why this host is not ready though it goes on
         self.ready_since_s: float | None = None
@@ -206,7 +209,10 @@ class Supervisor:
         try:
             if self._reread is None:
                 raise SettingsError(["not read again with --records"])  # noqa: TRY301 - one way out
-            found = reload.changes(self.settings, await asyncio.to_thread(self._reread))
+            settings = await asyncio.to_thread(self._reread)
+            if self.store is not None:
+                settings = await self.store.catalogued(settings)
+            found = reload.changes(self.settings, settings)
             universe = self.crew.universe
             if found.together:
                 universe = await asyncio.to_thread(universe_of, found.settings)
@@ -255,6 +261,8 @@ class Supervisor:
         if not self._told_ready and (self.ready_since_s is not None or (self.holds and self.crew.idle)):
             self._told_ready = True
             manager.ready()
+            if self.store is not None:  # only now: until here the workers need the cores more
+                self.store.follow(lambda: (self.current_run.recipe, self.crew.universe))
         if self._exiting:
             manager.extend(EXTEND_S)  # the deadline above bounds how often
         owed = sum(slot.report.owed for slot in self.slots)

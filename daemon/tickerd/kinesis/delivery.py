@@ -50,6 +50,7 @@ class Delivery:
         self._draining = False
         self._no_slot = False  # what waits does so because enough calls are on their way
         self._tasks: set[asyncio.Task[None]] = set()
+        self._probe: asyncio.Task[None] | None = None  # the last call that went through a closed gate
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
         self._failures = 0  # calls in a row that got no answer
@@ -148,6 +149,8 @@ class Delivery:
             self._no_slot |= self._gate.cause is not None
             probing = await self._gate.passage()
             task = asyncio.create_task(self._deliver(call, probing=probing))
+            if probing:
+                self._probe = task
             self._tasks.add(task)
             task.add_done_callback(self._answered)
             self._report.requests_in_flight = len(self._tasks)
@@ -166,6 +169,8 @@ class Delivery:
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if task is self._probe and task.cancelled():
+            self._gate.give_up()
         self._report.requests_in_flight = len(self._tasks)
         self._ended(task)
 

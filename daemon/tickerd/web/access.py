@@ -1,7 +1,7 @@
 """Who may do what: the token of control requests, the certificate, and the headers that browsers heed.
 
-Health is everybody's; reading is too unless `web.read_needs_token`; changing anything needs the token, or the
-control socket, whose file's permissions decide.
+Health and the page's files are everybody's; reading is too unless `web.read_needs_token`; changing anything
+needs the token, or the control socket, whose file's permissions decide.
 """
 
 import hmac
@@ -24,6 +24,8 @@ from tickerd.state import StateError
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 HEALTH = {"/livez", "/readyz", "/healthz"}
+PAGE = "/page/"  # below it lie the files of the live page, which hold no data
+OPEN = HEALTH | {"/", "/control"}  # the last one says only whether a token is right, without one
 READING = {"GET", "HEAD"}
 TOKEN_CHARACTERS_MIN = 16
 DENIED_PAUSE_S = 10.0  # between two log lines about requests without the token
@@ -113,9 +115,22 @@ class Access:
             )
         return await handler(request)
 
+    @property
+    def read_needs_token(self) -> bool:
+        """Whether reading needs the token too."""
+        return self._settings.read_needs_token
+
+    def trusts(self, request: web.Request) -> bool:
+        """Whether a request comes with the token; a wrong one is told in the log."""
+        trusted = self._is_trusted(request)
+        if not trusted and "Authorization" in request.headers:
+            self._tell_denied(request)
+        return trusted
+
     def _is_guarded(self, request: web.Request) -> bool:
         if request.method in READING:
-            return self._settings.read_needs_token and request.path not in HEALTH
+            is_open = request.path in OPEN or request.path.startswith(PAGE)
+            return self.read_needs_token and not is_open
         return True
 
     def _is_trusted(self, request: web.Request) -> bool:
