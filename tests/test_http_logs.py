@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 
 from daemon import Daemon, Host, Local
+from reading_back import stored
 from tickerd.history import Cursor
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
@@ -150,13 +151,7 @@ class TestNow:
         running = host.run(**local.settings, source__workers=1, database__url="")
         running.until_acked(2000)
         running.stop()
-        path = host.directory / "tail.jsonl"
-        sets = [f"--set={k.replace('__', '.')}={json.dumps(v)}" for k, v in local.settings.items()]
-        with path.open("w") as file:
-            tail = host.process("tail", "--from", "2020-01-01T00:00:00Z", *sets, out=file)
-            time.sleep(4)
-            tail.stop()
-        streamed = [json.loads(line) for line in path.read_text().splitlines()]
+        (streamed,) = stored(local).values()
         some = [record for record in streamed if record["type"] != "news"][::100]
         assert len(some) > 10
         for record in some:
@@ -348,6 +343,7 @@ class TestStretch:
         while any(each.is_alive() for each in clients):
             began_s = time.monotonic()
             assert ask(daemon, "/livez").status == 200
+            assert ask(daemon, "/logs").status == 200  # no other answer keeps the latest waiting
             slowest = max(slowest, time.monotonic() - began_s)
         assert len(statuses) == 60
         assert set(statuses) <= {200, 503}
@@ -493,6 +489,11 @@ class TestAsking:
     def test_no_other_text_is_a_cursor(self, given_text: str) -> None:
         with pytest.raises(ProblemError, match=r"cursor: .* is none; give the value of next"):
             cursor_of(given_text)
+
+    def test_the_same_request_a_moment_later_is_the_same_one(self) -> None:
+        for parameters in ({}, {"feed": "stock"}, {"instrument": "EUR", "limit": "3"}):
+            there = [asked(MultiDict(parameters), INSTRUMENTS, NOW_MS + later) for later in (0, 1)]
+            assert there[0] == there[1]
 
     def test_a_clock_that_is_a_little_ahead_may_ask_up_to_now(self) -> None:
         what = request(("from", "2026-11-25T11:00:00Z"), ("to", "2026-11-25T12:00:05Z"))

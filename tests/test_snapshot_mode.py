@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from daemon import Host, Stream
 from reading_back import stored
+from test_http_logs import ask
 from test_source import NOW_FRAME, SetClock, gapless, taken
 from test_source import Lab as SourceLab
 from tickerd import checkpoint
@@ -294,3 +295,40 @@ def test_other_seconds_between_snapshots_hold_from_a_reload_on(host: Host, strea
     assert (report["code"], report["totals"]["lost"], report["totals"]["altered"]) == (0, 0, 0)
     state = checkpoint.read(next((host.state / "checkpoint").glob("[!.]*.json")))
     assert state.timeline().last.cadence == SnapshotCadence(3, len(UNIVERSE.pairs), len(UNIVERSE.stocks))
+
+
+def test_a_reload_goes_over_from_a_stream_to_snapshots_and_back(host: Host, stream: Stream) -> None:
+    file = host.directory / "tickerd.toml"
+
+    def write(mode: str) -> None:
+        url, name = stream.settings["kinesis__endpoint_url"], stream.settings["kinesis__stream"]
+        file.write_text(
+            f'[source]\nworkers = 2\n[rate]\nmode = "{mode}"\nevery_s = 1\nrecords_per_second = 100\n'
+            f'[kinesis]\nendpoint_url = "{url}"\nstream = "{name}"\nshard_limits = false\n'
+            f'[web]\nlisten = "127.0.0.1:0"\n[state]\ndirectory = "{host.state}"\n'
+        )
+
+    def runs(daemon: Any, workers: int, target: float) -> None:
+        def is_so(status: Json) -> bool:
+            running = [each for each in status["workers"] if each["state"] == "running"]
+            return len(running) == workers and status["rates"]["target"] == target
+
+        daemon.until(f"{workers} workers at {target} records/s", is_so)
+        daemon.until_acked(daemon.status()["totals"]["acked"] + 100)
+
+    write("stream")
+    daemon = host.run_with("-c", str(file))
+    runs(daemon, 2, 100)
+    write("snapshot")
+    daemon.send(signal.SIGHUP)
+    runs(daemon, 1, INSTRUMENTS)
+    token = (host.state / "token").read_text().strip()
+    refused = ask(daemon, "/rate", "POST", Authorization=f"Bearer {token}")
+    assert refused.status == 409
+    write("stream")
+    daemon.send(signal.SIGHUP)
+    runs(daemon, 2, 100)
+    assert daemon.stop() == 0
+    report = host.verify(stream, "--settle", "0")
+    assert (report["totals"]["lost"], report["totals"]["altered"]) == (0, 0)
+    assert len({source["source"].rpartition("-")[2] for source in report["sources"]}) == 3  # runs

@@ -168,7 +168,10 @@ def test_a_snapshot_tells_the_latest_stories_newest_first(snapshots: Snapshots) 
     )
 
 
-def test_records_of_a_snapshot_have_the_numbers_of_its_rows(snapshots: Snapshots, universe: Universe) -> None:
+@pytest.mark.parametrize("hours", [False, True])
+def test_records_of_a_snapshot_have_the_numbers_of_its_rows(
+    hours: bool, snapshots: Snapshots, with_hours: Snapshots, universe: Universe
+) -> None:
     ms = NOON_MS + 1234
     frame = frame_of(ms)
     offset = ms - first_ms(frame)
@@ -176,8 +179,9 @@ def test_records_of_a_snapshot_have_the_numbers_of_its_rows(snapshots: Snapshots
     part = Part(
         frame, offset, offset + 1, counts, ((0, counts[0]), (0, counts[1]), (0, 0)), 7, is_snapshot=True
     )
-    records = Market(1, universe).records("host-logs-aaaaaaaa", part).records
-    rows = snapshots.at(ms)
+    market = Market(1, universe, Hours(universe) if hours else None)
+    records = market.records("host-logs-aaaaaaaa", part).records
+    rows = (with_hours if hours else snapshots).at(ms)
     expected = [*rows.forex_exchange_rates, *rows.stock_prices]
     assert [record.seq for record in records] == list(range(7, 7 + len(expected)))
     for record, row in zip(records, expected, strict=True):

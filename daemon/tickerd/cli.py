@@ -75,9 +75,12 @@ def _check(arguments: argparse.Namespace) -> int:
 def _check_online(settings: Settings) -> int:
     import asyncio  # noqa: PLC0415
 
-    from tickerd.online import check_online  # noqa: PLC0415
+    from tickerd.online import Finding, check_online  # noqa: PLC0415
+    from tickerd.store.command import look  # noqa: PLC0415
 
     findings = asyncio.run(check_online(settings))
+    if settings.database.url:
+        findings.append(Finding(*look(settings)))
     for finding in findings:
         sys.stdout.write(finding.line + "\n") if finding.works else say(finding.line)
     return 0 if all(finding.works for finding in findings) else EXIT_FAILED

@@ -110,12 +110,16 @@ class SnapshotsOnDemand:
 
     def _hear(self) -> None:
         assert self._end is not None
-        with contextlib.suppress(BlockingIOError):
+        try:
             packet = self._end.recv(PACKET_BYTES)
-            if packet:
-                self._answered(msgspec.json.decode(packet, type=Answer))
-            else:
-                self.close("worker 0 has ended")
+        except BlockingIOError:
+            return
+        except OSError:  # it ended before it had read all
+            packet = b""
+        if packet:
+            self._answered(msgspec.json.decode(packet, type=Answer))
+        else:
+            self.close("worker 0 has ended")
 
     def _answered(self, answer: Answer) -> None:
         waiting = self._waiting.get(answer.source)
@@ -131,7 +135,7 @@ async def answer_requests(fd: int, send: Callable[[str], Awaitable[Sent]]) -> No
     loop = asyncio.get_running_loop()
     with socket.socket(fileno=fd) as end:
         end.setblocking(False)
-        while packet := await loop.sock_recv(end, PACKET_BYTES):
+        while packet := await _next(end):
             source = msgspec.json.decode(packet, type=Request).source
             answer: Answer
             try:
@@ -144,3 +148,11 @@ async def answer_requests(fd: int, send: Callable[[str], Awaitable[Sent]]) -> No
                 answer = Failed(source, str(error)[:MESSAGE_CHARACTERS_MAX], late=error.late)
             with contextlib.suppress(BrokenPipeError):  # the supervisor is gone, which the next look tells
                 await loop.sock_sendall(end, msgspec.json.encode(answer))
+
+
+async def _next(end: socket.socket) -> bytes:
+    """The next packet; none when the other end is closed."""
+    try:
+        return await asyncio.get_running_loop().sock_recv(end, PACKET_BYTES)
+    except ConnectionResetError:  # closed before all answers were read
+        return b""

@@ -307,7 +307,7 @@ class Database(Struct, frozen=True):
         About(
             "the database: SQLite, a relative path lying in the state directory, or PostgreSQL; empty: none",
             right='"sqlite:///tickerd.db", "postgresql://user:password@host:5432/name" or empty',
-            valid=looks_like(r"(sqlite:///(?!:memory:)[^\s?#]+|postgresql(\+asyncpg)?://[^\s/]*/[^\s/]+)?"),
+            valid=looks_like(r"(sqlite:///(?!:memory:)[^\s?#]+|postgresql(\+asyncpg)?://\S+)?"),
         ),
     ] = "sqlite:///tickerd.db"
     tls_ca_file: Annotated[

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from tickerd.config import state_directory
 from tickerd.market.universe import Universe
@@ -32,6 +33,23 @@ def seed(settings: Settings) -> str:
         return f"instruments of {name}: {added} added, {there} were there and stay as they are"
 
     return asyncio.run(_with_database(settings, add))
+
+
+def look(settings: Settings) -> tuple[bool, str]:
+    """Whether the daemon could use the database now, and a line that says so; nothing is written."""
+
+    async def version(database: Database) -> str:
+        if database.embedded and not Path(str(database.url.database)).exists():  # noqa: ASYNC240
+            return f"database: {database.shown} is made when the daemon starts"
+        if database.embedded and (await database.version() or "") < SCHEMA:
+            return f"database: {database.shown} is led to version {SCHEMA} when the daemon starts"
+        await database.check()
+        return f"database: {database.shown} answers, its tables have version {SCHEMA}"
+
+    try:
+        return True, asyncio.run(_with_database(settings, version))
+    except DatabaseError as error:
+        return False, str(error)
 
 
 async def _upgrade(database: Database) -> str:

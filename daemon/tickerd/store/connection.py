@@ -17,7 +17,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tickerd.checks import one_line
+from tickerd.checks import one_line, redacted
 from tickerd.settings import Settings
 from tickerd.store.faults import AddressError, SchemaError, TokenError
 
@@ -54,9 +54,9 @@ def address(settings: Settings, state: Path) -> URL:
 
 def shown(url: URL) -> str:
     """The address without its password."""
-    return (
-        str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
-    )
+    if url.get_backend_name() == "sqlite":
+        return str(url.database)
+    return redacted(url.render_as_string(hide_password=True).replace("+asyncpg", "", 1))
 
 
 def engine_of(settings: Settings, url: URL, token: Token | None = None) -> AsyncEngine:

@@ -2,8 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from heapq import merge
 from itertools import islice
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from tickerd.store.tables import forex_exchange_rates, stock_news_feed, stock_pr
 
 PAGE_S = 2.0
 LAST_MS = 253_402_300_799_999
+DENSEST_FIRST = (1, 0, 2)
+"""The feeds by how many rows they have a minute: a page that one of them fills bounds the others."""
 STORY_DIGITS = 16
 """Of a story's number in a cursor's name, so that names sort as numbers do."""
 
@@ -55,11 +58,13 @@ class DatabaseHistory:
     async def _page(self, query: Query) -> Page:
         found: list[list[Found]] = []
         async with self._engine.connect() as connection:
-            for number, feed in enumerate(FEEDS):
-                if query.feed in {None, feed}:
+            for number in DENSEST_FIRST:
+                if query.feed in {None, FEEDS[number]}:
                     statement = _statement(number, self._market(), query)
                     rows = (await connection.execute(statement)).all()
-                    found.append([_found(number, row) for row in rows])
+                    found.append(_FOUND[number](rows))
+                    if len(rows) > query.limit:  # rows of other feeds that come later are not shown either
+                        query = query._replace(to_ms=found[-1][-1].place.ms + 1)
         chosen = list(islice(merge(*found, key=lambda each: each.place), query.limit + 1))
         more = len(chosen) > query.limit
         chosen = chosen[: query.limit]
@@ -92,7 +97,7 @@ def _statement(number: int, market: str, query: Query) -> Select[Any]:
     """The rows of one feed, in order, one more than may be shown."""
     table, key = _TABLES[number], _KEYS[number]
     statement = (
-        select(table)
+        select(*list(table.columns)[1:])  # all but the market
         .where(table.c.market == market)
         .where(table.c.time >= _within(query.from_ms), table.c.time < _within(query.to_ms))
         .order_by(table.c.time, *key)
@@ -128,19 +133,33 @@ def _after(statement: Select[Any], table: Table, number: int, after: Cursor) -> 
     return statement.where(tuple_(table.c.time, *key) > tuple_(*values))
 
 
-def _found(number: int, row: Any) -> Found:
-    time = _time(row.time)
-    match number:
-        case 0:
-            forex = ForexRow(row.currency_pair, row.rate, row.bid, row.ask, time)
-            return Found(Cursor(row.time, 0, row.currency_pair), forex)
-        case 1:
-            stock = StockRow(row.stock_symbol, row.price, row.size, row.bid, row.ask, time)
-            return Found(Cursor(row.time, 1, row.stock_symbol), stock)
-        case _:
-            news = NewsRow(row.stock_symbol, row.news_item, row.category, row.sentiment, row.story_id, time)
-            return Found(Cursor(row.time, 2, f"{row.stock_symbol} {row.story_id:0{STORY_DIGITS}}"), news)
+def _forex(rows: Sequence[Any]) -> list[Found]:
+    return [
+        Found(Cursor(ms, 0, pair), ForexRow(pair, rate, bid, ask, _time(ms)))
+        for ms, pair, rate, bid, ask in rows
+    ]
 
 
+def _stocks(rows: Sequence[Any]) -> list[Found]:
+    return [
+        Found(Cursor(ms, 1, symbol), StockRow(symbol, price, size, bid, ask, _time(ms)))
+        for ms, symbol, price, size, bid, ask in rows
+    ]
+
+
+def _news(rows: Sequence[Any]) -> list[Found]:
+    return [
+        Found(
+            Cursor(ms, 2, f"{symbol} {story:0{STORY_DIGITS}}"),
+            NewsRow(symbol, item, category, sentiment, story, _time(ms)),
+        )
+        for story, symbol, item, category, sentiment, ms in rows
+    ]
+
+
+_FOUND = (_forex, _stocks, _news)
+
+
+@lru_cache(64)
 def _time(ms: int) -> str:
     return datetime.fromtimestamp(ms // 1000, UTC).isoformat()[:19] + f".{ms % 1000:03d}Z"

@@ -73,9 +73,9 @@ def asked(query: MultiMapping[str], instruments: Instruments, now_ms: int) -> As
         if from_ms is None:
             raise _wrong("cursor: it belongs to a stretch of time; give the from and to that it came with")
         after = cursor_of(query["cursor"])
-    if from_ms is not None and limit is None:
-        limit = LIMIT_DEFAULT
-    return Asked(feed, instrument, at_ms, from_ms, to_ms, limit, after)
+    if from_ms is None:  # the same request is equal to itself a moment later
+        return Asked(feed, instrument, at_ms, None, 0, limit, None)
+    return Asked(feed, instrument, at_ms, from_ms, to_ms, limit or LIMIT_DEFAULT, after)
 
 
 def cursor_text(cursor: Cursor) -> str:

@@ -40,14 +40,12 @@ def add_control(app: web.Application, supervisor: Supervisor, access: Access) ->
 
     async def rate(request: web.Request) -> web.Response:
         body = await read_body(request)
+        if supervisor.settings.rate.mode == "snapshot":
+            return _refused(409, "there is no rate to set: rate.mode is snapshot, once in rate.every_s")
         try:
-            wanted = msgspec.json.decode(body, type=RateRequest).records_per_second
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return _refused(400, f'{error}; {{"records_per_second": 5000}} would be right')
-        if math.isclose(wanted, near := round(wanted, 3), rel_tol=1e-12):
-            wanted = near  # 1001 * 0.001 is 1.0009999999999999
-        if found := faults(RATE, wanted, LEAVES[RATE]):
-            return _refused(400, "; ".join(f"records_per_second: {fault}" for _, fault in found))
+            wanted = _rate_of(body)
+        except ValueError as error:
+            return _refused(400, str(error))
         _log(request, "rate")
         supervisor.crew.set_rate(round(wanted * 1000))
         return _answer({"records_per_second": wanted})
@@ -71,6 +69,19 @@ def add_control(app: web.Application, supervisor: Supervisor, access: Access) ->
     app.router.add_post("/rate", rate)
     app.router.add_post("/drain", drain)
     app.router.add_post("/undrain", undrain)
+
+
+def _rate_of(body: bytes) -> float:
+    """The rate that a body asks for; ValueError, which says what would be right, when it is none."""
+    try:
+        wanted = msgspec.json.decode(body, type=RateRequest).records_per_second
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f'{error}; {{"records_per_second": 5000}} would be right') from None
+    if math.isclose(wanted, near := round(wanted, 3), rel_tol=1e-12):
+        wanted = near  # 1001 * 0.001 is 1.0009999999999999
+    if found := faults(RATE, wanted, LEAVES[RATE]):
+        raise ValueError("; ".join(f"records_per_second: {fault}" for _, fault in found))
+    return wanted
 
 
 async def read_body(request: web.Request) -> bytes:

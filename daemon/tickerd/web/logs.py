@@ -1,14 +1,12 @@
 """`GET /logs`: the market now, at another time, or over a stretch; `POST /logs`: a snapshot into the stream.
 
-The latest is made once a second at most and only when asked for, and sent as the same bytes to everybody.
-Whatever is computed is so in two threads beside the event loop, for two seconds at most.
+The latest is made once a second at most and only when asked for, and sent as the same bytes to everybody. It
+has a thread of its own, so that no other answer keeps it waiting.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import NamedTuple
 
@@ -27,13 +25,13 @@ from tickerd.state import new_run
 from tickerd.store.answering import Answers
 from tickerd.supervisor import Supervisor
 from tickerd.web.asked import LATEST, Asked, Instruments, asked, cursor_text
+from tickerd.web.computing import Computing
 from tickerd.web.control import read_body
 from tickerd.web.encoded import CODINGS, IDENTITY, Body, Encoded, coding_for, encoded, tags_of
 from tickerd.web.problem import ProblemError
 
 THREADS = 2
-ANSWER_S = 2.0  # that an answer may take, waiting for a thread included
-WAITING_MAX = 32  # answers that are being made, or wait for it
+WAITING_MAX = 32  # answers that wait for one of these
 KEPT_MAX = 64  # different answers about the same second
 
 log = logging.getLogger(__name__)
@@ -52,14 +50,14 @@ class Logs:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="logs")
-        computed = ComputedHistory(self._pool, self._snapshots, supervisor.settings.database.snapshot_every_s)
+        self._of_now, self._of_others = Computing(1, KEPT_MAX), Computing(THREADS, WAITING_MAX)
+        every_s = supervisor.settings.database.snapshot_every_s
+        computed = ComputedHistory(self._of_others.pool, self._snapshots, every_s)
         self._history = Answers(supervisor.store, computed)
         self._making = Lock()
         self._shown: Shown | None = None
         self._instruments: tuple[str, Instruments] | None = None  # of the universe with that digest
         self._second, self._latest = 0, dict[Asked, asyncio.Future[Body]]()
-        self._waiting = 0
 
     async def get(self, request: web.Request) -> web.Response:
         """`GET /logs`."""
@@ -72,7 +70,7 @@ class Logs:
             if what.from_ms is not None:
                 body = await self._stretch(what, coding)
             elif what.at_ms is not None:
-                body = await self._computed(self._moment, what.at_ms, what, (coding,))
+                body = await self._of_others.made(self._moment, what.at_ms, what, (coding,))
             else:
                 body = await self._now(what)
         except ProblemError as problem:
@@ -85,9 +83,8 @@ class Logs:
         if request.query_string:
             return ProblemError(400, "POST /logs takes no parameters; leave them out").response()
         source = f"{self._supervisor.current_run.identity.host}-logs-{new_run()}"
-        log.info(
-            "a snapshot is asked for", extra={"source": source, "from": request.remote or "control socket"}
-        )
+        whence = {"action": "logs", "source": source, "from": request.remote or "control socket"}
+        log.info("control request", extra=whence)
         try:
             if self._supervisor.draining:
                 raise NotSentError("the daemon is draining")  # noqa: TRY301 - one way out
@@ -102,7 +99,8 @@ class Logs:
 
     async def close(self) -> None:
         """Let the threads end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._of_now.close()
+        self._of_others.close()
 
     async def _now(self, what: Asked) -> Body:
         """The last whole second, made by the first who asks for it."""
@@ -111,7 +109,7 @@ class Logs:
             self._second, self._latest = second, {}
         making = self._latest.get(what)
         if making is None:
-            making = asyncio.ensure_future(self._computed(self._moment, second * 1000, what, CODINGS))
+            making = asyncio.ensure_future(self._of_now.made(self._moment, second * 1000, what, CODINGS))
             making.add_done_callback(_looked_at)
             if len(self._latest) < KEPT_MAX:
                 self._latest[what] = making
@@ -126,33 +124,20 @@ class Logs:
         except HistoryUnavailableError as error:
             raise ProblemError(503, str(error), error.retry_after_s) from None
         following = None if page.next is None else cursor_text(page.next)
-        return await self._computed(_stretch_body, page.rows, following, coding)
-
-    async def _computed(self, make: Callable[..., Body], *of: object) -> Body:
-        """What `make` makes in a thread; ProblemError when it takes too long, or too many wait already."""
-        if self._waiting >= WAITING_MAX:
-            raise ProblemError(503, "too many requests are being computed; ask again later", 1)
-        self._waiting += 1
-        working = asyncio.get_running_loop().run_in_executor(self._pool, make, *of)
-        working.add_done_callback(self._done)
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                return await working
-        except TimeoutError:
-            raise ProblemError(503, "the answer takes too long to compute; ask again later", 1) from None
-
-    def _done(self, _working: object) -> None:
-        self._waiting -= 1
+        return await self._of_others.made(_stretch_body, page.rows, following, coding)
 
     # In threads.
 
     def _snapshots(self) -> Snapshots:
         """Of the market that is generated now."""
         with self._making:
-            recipe = self._supervisor.current_run.recipe
-            if self._shown is None or self._shown.recipe != recipe:
-                market = market_of(recipe, self._supervisor.crew.universe)
-                self._shown = Shown(recipe, Snapshots(market))
+            recipe, universe = self._supervisor.current_run.recipe, self._supervisor.crew.universe
+            # While a reload changes the universe, the run is still the one from before for a moment.
+            settled = recipe.universe_digest == universe.digest
+            if settled and (self._shown is None or self._shown.recipe != recipe):
+                self._shown = Shown(recipe, Snapshots(market_of(recipe, universe)))
+            if self._shown is None:
+                raise ProblemError(503, "the market is just being changed; ask again later", 1)
             return self._shown.snapshots
 
     def _moment(self, ms: int, what: Asked, codings: tuple[str, ...]) -> Body:

@@ -67,6 +67,15 @@ class WorkersCollector(Collector):
             CounterMetricFamily("tickerd_reloads", "Reloads of the settings.", labels=["result"]),
             (([result], supervisor.reloads[result]) for result in ("applied", "failed")),
         )
+        asked = supervisor.crew.on_demand
+        yield _filled(
+            CounterMetricFamily(
+                "tickerd_snapshots_on_demand",
+                "Snapshots asked for by POST /logs; their records are in no other counter.",
+                labels=["outcome"],
+            ),
+            ((["acknowledged"], asked.sent), (["failed"], asked.failed)),
+        )
         yield _gauge("ready", "1 while /readyz answers 200.", supervisor.ready)
         build = GaugeMetricFamily(
             "tickerd_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]

@@ -191,6 +191,7 @@ def description() -> Schema:
                 "Set this host's rate until the restart",
                 _object(records_per_second=_NUMBER),
                 _object(records_per_second=_RATE) | {"additionalProperties": False},
+                conflict="rate.mode is snapshot, which has no rate",
             ),
             "/drain": _post("Stop generating, deliver what has begun, keep the process", _DRAINING),
             "/undrain": _post(
