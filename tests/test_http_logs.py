@@ -141,7 +141,7 @@ class TestNow:
         priced = [record for record in records if record["type"] != "news"][::150]
         assert len(priced) > 15
         for record in priced:
-            symbol = record.get("currency_pair", record.get("stock_symbol"))
+            symbol = record.get("currency_pair") or record["stock_symbol"]
             rows = logs(daemon, at=record["time"], instrument=symbol)
             (row,) = rows["forex_exchange_rates"] + rows["stock_prices"]
             for field in ("rate", "price", "bid", "ask", "time"):
@@ -155,7 +155,7 @@ class TestNow:
         some = [record for record in streamed if record["type"] != "news"][::100]
         assert len(some) > 10
         for record in some:
-            symbol = record.get("currency_pair", record.get("stock_symbol"))
+            symbol = record.get("currency_pair") or record["stock_symbol"]
             rows = logs(daemon, at=record["time"], instrument=symbol)
             (row,) = rows["forex_exchange_rates"] + rows["stock_prices"]
             for field in ("rate", "price", "bid", "ask", "time"):

@@ -39,6 +39,7 @@ class Impatient(Source):
         waits_for_frame = self.progress.next_frame >= due_below(self.clock.now_ns())
         if (waits_for_frame and seconds > 0) or seconds == SAVE_PAUSE_S:
             self.stop()
+            self._regenerate_below = 0  # nor does it wait for what is owed: its clock stands
         await super()._sleep(seconds)
 
 
@@ -67,10 +68,11 @@ class Lab:
         begin: Checkpoint,
         now_frame: int = NOW_FRAME,
         cadence_at: Callable[[int], Rates] | None = lambda _frame: RATES,
+        kind: type[Source] = Impatient,
         **options: Any,
     ) -> Source:
         options.setdefault("catch_up_factor", 100.0)
-        made = Impatient(
+        made = kind(
             self.path,
             begin,
             self.report,
@@ -174,6 +176,31 @@ def test_frames_owed_are_made_again_with_the_same_counts_and_counted(lab: Lab) -
     assert [part.frame for part in parts] == list(range(NOW_FRAME - 30, NOW_FRAME))
     assert lab.report.counts.frames_regenerated == 20
     assert sum(lab.report.counts.records_generated) == 30 * 20
+
+
+def test_a_source_that_is_stopped_at_once_still_finishes_what_is_owed(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10))
+    source.stop()
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 30, NOW_FRAME - 10))
+    assert not lab.path.exists()  # nothing new was reserved
+
+
+def test_a_stopped_source_waits_for_owed_frames_that_are_due_soon_but_not_for_a_clock_set_back(
+    lab: Lab,
+) -> None:
+    class Passing(SetClock):
+        def now_ns(self) -> int:
+            self.frame += 1
+            return super().now_ns()
+
+    source = lab.source(at(NOW_FRAME - 1, begun_below=NOW_FRAME + 20), kind=Source)
+    source.clock = Passing(NOW_FRAME)
+    source.stop()
+    assert len(asyncio.run(taken(source))) == 21
+    source = lab.source(at(NOW_FRAME + 3000, begun_below=NOW_FRAME + 3020), kind=Source)
+    source.stop()
+    assert asyncio.run(taken(source)) == []
 
 
 def test_frames_counted_by_a_dead_worker_are_not_counted_as_generated_again(lab: Lab) -> None:

@@ -73,7 +73,7 @@ async def _run(
             instance_id=instance_id,
             store=store,
         )
-        web = await serve(supervisor, around.listeners.get("http"))
+        web = await serve(supervisor, around.listeners)
         stack.push_async_callback(web.cleanup)
         place: dict[str, object] = {"address": supervisor.address, "state": str(state.path)}
         found: dict[str, object] = {name: limit for name, limit in limits().items() if limit is not None}

@@ -94,6 +94,7 @@ class Source:
         self._pace = Pace(catch_up_factor)
         self._reservation = checkpoint.reservation(catch_up_factor)
         self._catch_up_max_frames = int(catch_up_max_s * FRAMES_PER_SECOND)
+        self.owes = state.owes  # what an earlier process has begun
         self._regenerate_below = state.begun_below
         self._counted_below = counted_below
         self._ends_at_seq = report.ends_at_seq = ends_at_seq
@@ -102,7 +103,7 @@ class Source:
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """Begin no further frame."""
+        """Begin no further frame, but finish those that an earlier process has begun."""
         self._stop.set()
 
     async def parts(self) -> AsyncIterator[Part]:
@@ -118,12 +119,15 @@ class Source:
             progress.pass_quiet()
             ahead_s = (due_at_ns(progress.next_frame) - self.clock.now_ns()) / 1e9
             if 0 < ahead_s < RESERVED_MAX_S:  # frames further ahead were begun before the clock was set back
-                await self._sleep(ahead_s)
-            return progress.next_frame < progress.begun_below and not self._stop.is_set()
+                await asyncio.sleep(ahead_s)
+            return progress.next_frame < progress.begun_below
         if self._ends_at_seq is not None and progress.timeline.seq(progress.next_frame) >= self._ends_at_seq:
             return False
-        while not self._stop.is_set():
+        while True:
             progress.pass_quiet()
+            owed = progress.next_frame < self._regenerate_below
+            if self._stop.is_set() and not owed:
+                return False
             if progress.next_frame >= progress.begun_below:
                 wait_s = 0.0 if await self.save() else SAVE_PAUSE_S
             else:
@@ -132,8 +136,9 @@ class Source:
                     if self._is_between_snapshots() or self._pace.take():
                         return True
                     wait_s = FRAME_S
+                elif self._stop.is_set() and wait_s > RESERVED_MAX_S:
+                    return False  # begun before the clock was set back: not due for a long time
             await self._sleep(min(wait_s, 1.0))  # no longer, so that a clock that is set is noticed
-        return False
 
     def _is_between_snapshots(self) -> bool:
         """Whether the next frame is an empty one, which late snapshots need not wait for."""
@@ -141,7 +146,10 @@ class Source:
         return segment.snapshots is not None and not any(segment.counts(self.progress.next_frame))
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond `stop`."""
+        """Sleep, but not beyond the moment of `stop`."""
+        if self._stop.is_set():
+            await asyncio.sleep(seconds)
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()

@@ -127,13 +127,13 @@ class Supervisor:
         if self.holds.pop(who, None) is not None:
             log.info("no longer drained", extra={"who": who, "still_held_by": sorted(self.holds)})
 
-    def stop(self, reason: str) -> None:
-        """Drain and end; asked again: at once."""
-        again, self._exiting = self._exiting, True
-        log.info("stopping %s(%s)", "at once " if again else "", reason)
+    def stop(self, reason: str, *, quick: bool = False) -> None:
+        """Drain and end; asked again, or `quick`: at once."""
+        quick, self._exiting = quick or self._exiting, True
+        log.info("stopping %s(%s)", "at once " if quick else "", reason)
         self.notifier.stopping()
-        patience_s = QUICK_S if again else self.settings.source.drain_max_s + QUICK_S
-        self._stop_workers(signal.SIGQUIT if again else signal.SIGTERM, patience_s)
+        patience_s = QUICK_S if quick else self.settings.source.drain_max_s + QUICK_S
+        self._stop_workers(signal.SIGQUIT if quick else signal.SIGTERM, patience_s)
 
     def _stop_workers(self, number: signal.Signals, patience_s: float) -> None:
         self._stop_deadline_s = time.monotonic() + patience_s
@@ -171,7 +171,7 @@ class Supervisor:
 
             return handler
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
             loop.add_signal_handler(number, queue(number))
 
     async def _wait(self, seconds: float) -> None:
@@ -190,6 +190,8 @@ class Supervisor:
             match number:
                 case signal.SIGTERM | signal.SIGINT:
                     self.stop(number.name)
+                case signal.SIGQUIT:
+                    self.stop(number.name, quick=True)
                 case signal.SIGUSR1:
                     faulthandler.dump_traceback(all_threads=True)
                     for slot in self.slots:
@@ -241,7 +243,7 @@ class Supervisor:
         if self.crew.failed and not self._exiting:
             self.stop("a worker could not start")
         beaten = all(slot.report.beat_s for slot in self.slots[: self.workers])
-        if self.ready_since_s is None and beaten:
+        if self.ready_since_s is None and beaten and not self._exiting:
             self.ready_since_s = now_s
             log.info("ready", extra={"workers": self.workers, "run": self.current_run.identity.run})
         elif not self._exiting and now_s >= (self.ready_since_s or now_s) + self._seconds:

@@ -42,7 +42,15 @@ from tickerd.records import RECORD_VERSION
 from tickerd.schedule import Cadence, Segment, SnapshotCadence, due_at_ns, split
 from tickerd.snapshot_now import send_snapshot
 from tickerd.source import Source
-from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
+from tickerd.spec import (
+    EXIT_BUG,
+    EXIT_FINISHED,
+    EXIT_NEW_RUN,
+    EXIT_OWED,
+    HELD_SIGNALS,
+    IGNORED_SIGNALS,
+    WorkerSpec,
+)
 
 PUBLISH_S = 0.25
 COLLECT_S = 60.0
@@ -110,9 +118,7 @@ class Worker:
         """
         self._stopping.set()
         self.report.state = "draining"
-        if self._source is None:
-            self._drain_max_s = 0.0  # nothing has begun, so there is nothing to wait for
-        else:
+        if self._source is not None:
             self._source.stop()
 
     def _stop_at_once(self) -> None:
@@ -127,6 +133,8 @@ class Worker:
 
     async def _drained(self, work: asyncio.Task[None]) -> None:
         """Give the work its time to end; less when it is plain that the stream will not take the rest."""
+        if self._source is None and not self._owes():
+            return  # nothing has begun, so there is nothing to wait for
         refusals = self.gate.refusals
         began = time.monotonic()
         if (
@@ -140,7 +148,7 @@ class Worker:
                 break
 
     async def _work(self) -> None:
-        """Carry the retired sources' owed frames, then the own ones."""
+        """Carry the retired sources' owed frames, then the own ones; when it is to stop, what is owed."""
         spec = self.spec
         universe = Universe.load(spec.settings.market.universe)
         self._hours = Hours(universe) if spec.recipe.hours == "market" else None
@@ -155,14 +163,15 @@ class Worker:
             self.report,
         )
         try:
-            self.report.state = "waiting"
+            if not self._stopping.is_set():
+                self.report.state = "waiting"
             await stream.open()
             gc.collect()
             gc.freeze()  # what exists now stays; a collection looks only at what came later
             gc.disable()
             for name in [*spec.retired, spec.source]:
                 source = self._open_source(name, universe)
-                if source is not None and not self._stopping.is_set():
+                if source is not None and (source.owes or not self._stopping.is_set()):
                     market = market_of(source.recipe, universe)
                     self._snapshotted = (market, stream) if name == spec.source else None
                     await self._carry(source, market, stream)
@@ -218,7 +227,10 @@ class Worker:
     async def _carry(self, source: Source, market: Market, stream: KinesisStream) -> None:
         """Run one source to its end, or until cancelled; its last checkpoint then says what it owes."""
         self._source = source
-        self.report.state = "running"
+        if self._stopping.is_set():
+            source.stop()
+        else:
+            self.report.state = "running"
         delivery = Delivery(stream, self.gate, source.progress, self.report, self.spec.settings.kinesis)
         encode = rows_encoder(source.recipe.format)
         making = functools.partial(self.slab.making, self.spec.worker)
@@ -299,7 +311,8 @@ class Worker:
 
 def main() -> int:
     """The process's outermost function: `python -m tickerd.worker SPEC_FD`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     with open(int(sys.argv[1]), "rb") as file:  # noqa: PTH123 - an inherited descriptor, not a path

@@ -9,6 +9,7 @@ import logging
 import secrets
 import socket
 import ssl
+import stat
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -74,19 +75,23 @@ class Access:
             except OSError as error:
                 right = "name a file that this user can read"
                 raise SettingsError([f"web.token_file: {path}: {error.strerror}; {right}"]) from error
-            if len(token) < TOKEN_CHARACTERS_MIN or not all(33 <= byte < 127 for byte in token):
+            if not _is_token(token):
                 right = f"one line of at least {TOKEN_CHARACTERS_MIN} printable characters without spaces"
                 raise SettingsError([f"web.token_file: {path} holds no token; {right}"])
+            _warn_if_open(path)
             return token
         path = self._state / "token"
+        remedy = "remove it, and the next start writes another token"
         try:
             if not path.exists():
                 replace_durably(path, secrets.token_urlsafe(32).encode() + b"\n", 0o600)
-            return path.read_bytes().strip()
+            token = path.read_bytes().strip()
         except OSError as error:
-            raise StateError(
-                f"{path}: {error.strerror}; remove it, and the next start writes another token"
-            ) from error
+            raise StateError(f"{path}: {error.strerror}; {remedy}") from error
+        if not _is_token(token):  # an empty one would let everybody in
+            raise StateError(f"{path} holds no token; {remedy}")
+        _warn_if_open(path)
+        return token
 
     def _load_certificate(self, context: ssl.SSLContext) -> None:
         certificate, key = self._settings.tls_certificate, self._settings.tls_key
@@ -130,8 +135,12 @@ class Access:
 
     def _is_trusted(self, request: web.Request) -> bool:
         connection = request.transport.get_extra_info("socket") if request.transport else None
-        if connection is not None and connection.family == socket.AF_UNIX:
-            return True
+        if (
+            connection is not None
+            and connection.family == socket.AF_UNIX
+            and connection.getsockname() == self._settings.control_socket
+        ):
+            return True  # its file's permissions have decided; another unix socket is like any address
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # Both are compared whole, whatever their first difference: its place takes no part in the time.
         is_right = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), self._token)
@@ -143,6 +152,17 @@ class Access:
             self._denied_told_s = time.monotonic()
             log.warning("requests without the token", extra={"count": self._denied, "from": request.remote})
             self._denied = 0
+
+
+def _is_token(token: bytes) -> bool:
+    return len(token) >= TOKEN_CHARACTERS_MIN and all(33 <= byte < 127 for byte in token)
+
+
+def _warn_if_open(path: Path) -> None:
+    """Say that more people than should can read a token."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        log.warning("%s holds the control token, and everybody may read it (mode %o); chmod 640", path, mode)
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:

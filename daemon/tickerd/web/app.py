@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+from collections.abc import Sequence
 
 import orjson
 from aiohttp import web
@@ -28,8 +29,8 @@ BODY_BYTES_MAX = 64 * 1024
 KEEP_ALIVE_S = 15.0
 
 
-async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages:
-    """Listen on `web.listen`, or on a socket that the service manager holds, and on `web.control_socket`.
+async def serve(supervisor: Supervisor, listener_fds: Sequence[int] = ()) -> Pages:
+    """Listen on `web.listen`, or on the sockets that the service manager holds, and on `web.control_socket`.
 
     ListenError or SettingsError when that is not possible. `cleanup` the result to stop.
     """
@@ -49,8 +50,9 @@ async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages
     await runner.setup()
     pages = Pages(runner, runner.app[SILENT], runner.app[STREAMING])
     try:
-        listener = bound(settings.listen) if listener_fd is None else inherited(listener_fd)
-        await pages.listen(listener, access.tls)
+        listeners = [inherited(fd) for fd in listener_fds] or [bound(settings.listen)]
+        for listener in listeners:
+            await pages.listen(listener, access.tls)
         if settings.control_socket:
             await pages.listen(bound_control(settings.control_socket))
     except ListenError:
@@ -61,7 +63,7 @@ async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages
         raise ListenError(
             f"web.listen: {settings.listen} cannot be used ({error.strerror}); set another address"
         ) from error
-    supervisor.address = url_of(listener, tls=access.tls is not None)
+    supervisor.address = " ".join(url_of(listener, tls=access.tls is not None) for listener in listeners)
     return pages
 
 
