@@ -250,7 +250,12 @@ class Kinesis(Struct, frozen=True):
     aggregate_bytes_max: Annotated[int, About("largest aggregate", 1024, 10 * 1_048_576, "bytes")] = 51_200
     request: Annotated[Literal["json", "cbor"], About("encoding of the request")] = "json"
     shard_limits: Annotated[bool, About("keep the published ceilings of a shard")] = True
-    calls_in_flight_max: Annotated[int, About("calls that a worker has under way", 1, 1024, "calls")] = 32
+    calls_in_flight_max: Annotated[
+        int,
+        About(
+            "calls that a worker has under way, of 192 KiB in the mean: fewer large ones", 1, 1024, "calls"
+        ),
+    ] = 32
     backlog_bytes_max: Annotated[
         int, About("unacknowledged bytes of a worker, above which it waits", 10 << 20, BYTES_MAX, "bytes")
     ] = 64 << 20
