@@ -33,6 +33,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
         [],
     ),
     "http_load": (["--seconds", "1"], []),
+    "events": (["--seconds", "5"], []),
     "http_ratio": (["--seconds", "1"], []),
     "idle": (["--seconds", "2"], []),
     "local": (["--seconds", "2"], []),

@@ -38,6 +38,8 @@ def open_page(running: Browser, address: str, size: tuple[int, int], scheme: str
     if moved.count():
         moved.locator(".headline").click()
     page.wait_for_timeout(2500)
+    page.evaluate("scrollTo(0, 0)")
+    page.wait_for_timeout(300)
     return page
 
 

@@ -9,12 +9,13 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from tickerd.checkpoint import Recipe
+from tickerd.market.market import Market
 from tickerd.market.stories import Broken, Stories
 from tickerd.market.universe import Universe
 from tickerd.recipe import market_of
@@ -61,8 +62,6 @@ class Instruments:
         self._waiting = 0
         self._quoted = len(universe.pairs) + len(universe.stocks)
         self._shown = min(self._quoted, QUOTED_MAX)
-        self._market = market_of(recipe, universe)
-        self._snapshots = Snapshots(self._market)
         self._stories = Stories(self._seed, universe.stocks, universe.currencies)
         self._names = [(stock.symbol, stock.name) for stock in universe.stocks]
         self._names += [(currency.code, currency.name) for currency in universe.currencies]
@@ -99,6 +98,16 @@ class Instruments:
 
     async def _aside(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # In the thread.
+
+    @cached_property
+    def _market(self) -> Market:
+        return market_of(self.recipe, self._universe)
+
+    @cached_property
+    def _snapshots(self) -> Snapshots:
+        return Snapshots(self._market)
 
     def _prices(self, ms: int) -> list[float]:
         prices: list[float] = self._snapshots.standing([ms]).price[0, : self._shown].tolist()

@@ -13,6 +13,7 @@ import { Stream } from "./stream.js";
 import { Watch } from "./watch.js";
 
 const STALE_MS = 4000; // without an event, which come every second
+const narrow = matchMedia("(max-width: 760px)"); // as in style.css
 const THEMES = ["system", "light", "dark"];
 
 const control = new Control(() => stream.again());
@@ -20,9 +21,9 @@ const authorization = () => control.authorization();
 const market = new Market(authorization);
 const daemon = new Daemon();
 const shards = new Shards();
-const watch = new Watch(market, choose);
-const instrument = new Instrument(market, choose);
-const news = new News(choose);
+const watch = new Watch(market, go);
+const instrument = new Instrument(market, go);
+const news = new News(go);
 
 let heard = 0; // when the last event came, on this page's clock
 let lost = null; // since when there is none
@@ -34,6 +35,12 @@ function choose(subject) {
   store("instrument", symbol);
   watch.choose(symbol);
   instrument.show(symbol);
+}
+
+// Where the chart is not beside what was clicked, go to it.
+function go(subject) {
+  choose(subject);
+  if (narrow.matches) $("instrument-title").closest("section").scrollIntoView({ block: "start" });
 }
 
 function begin({ market: catalogue, samples }) {
