@@ -63,6 +63,7 @@ class PostgreSQL:
         self._directory = Path(tempfile.mkdtemp(prefix="tickerd-postgres-"))
         if self._user is not None:
             shutil.chown(self._directory, self._user)
+            self._let_run()
         self._data = self._directory / "data"
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as free:
@@ -90,6 +91,17 @@ class PostgreSQL:
             f"host all {CLEARTEXT_USER} 127.0.0.1/32 password\nhost all all 127.0.0.1/32 scram-sha-256\n"
         )
         self.start()
+
+    def _let_run(self) -> None:
+        """Copy the programs to where that user may run them, if it may not where they are."""
+        try:
+            self._run("postgres", "--version")
+        except PermissionError:
+            package = self._programs.parents[1]
+            for each in (package, package.with_name(f"{package.name}.libs")):  # found beside each other
+                if each.exists():
+                    shutil.copytree(each, self._directory / each.name, symlinks=True)
+            self._programs = self._directory / package.name / "pginstall" / "bin"
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import asyncpg
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -19,11 +20,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from sqlalchemy import event
 
-from databases import AnyDatabase, following, run, until
-from postgres import CLEARTEXT_USER, PASSWORD, PASSWORD_IN_URL, PostgreSQL
+from databases import AnyDatabase, Told, following, run, until
+from postgres import CLEARTEXT_USER, PASSWORD, PASSWORD_IN_URL, USER, PostgreSQL
 from tickerd.history import HistoryUnavailableError, Query
 from tickerd.store.faults import CODES
 from tickerd.store.store import Store
+from tickerd.store.stretches import DAY_MS, Wanted, made
 
 EVERY_SECOND = "database.snapshot_every_s=1"
 
@@ -212,6 +214,40 @@ def test_a_standby_is_left_for_the_server_that_takes_writes(postgresql: AnyDatab
     run(story())
     times = postgresql.times_ms()
     assert times == list(range(times[0], times[-1] + 1, 1000))
+
+
+def test_a_table_that_somebody_reads_for_long_is_written_all_the_same(postgresql: AnyDatabase) -> None:
+    settings = postgresql.settings(EVERY_SECOND, "database.keep_days=1")
+    told = Told(settings)
+    old_ms = time.time_ns() // 1_000_000 - 3 * DAY_MS
+
+    async def story() -> None:
+        async with postgresql.opened() as opened:
+            now_ms = old_ms + 3 * DAY_MS
+            for ms in (old_ms, now_ms):  # so that today's partitions are there too
+                await opened.store(made(told.snapshots, "another", Wanted(range(ms, ms + 1), ms, 0)))
+        assert postgresql.server
+        reader = await asyncpg.connect(
+            host="127.0.0.1",
+            port=postgresql.server.port,
+            user=USER,
+            password=PASSWORD,
+            database=postgresql.name,
+        )
+        reading = reader.transaction()
+        await reading.start()
+        await reader.fetch("SELECT count(*) FROM stock_prices")
+        await reader.fetch("SELECT count(*) FROM forex_exchange_rates")
+        async with following(settings, postgresql.directory) as store:
+            await until("what cannot be removed", lambda: store.errors["locked"])
+            await until_up(store)
+            await until_up(store)
+            assert postgresql.times_ms()[0] == old_ms
+            await reading.rollback()
+            await reader.close()
+            await until("what is old to go", lambda: postgresql.times_ms()[0] > old_ms)
+
+    run(story())
 
 
 def test_a_server_that_does_not_answer_is_given_up_in_time(own_server: PostgreSQL, tmp_path: Path) -> None:

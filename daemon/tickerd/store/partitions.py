@@ -3,11 +3,11 @@
 Hosts that share the database agree by one of its advisory locks, and never wait long for a table's.
 """
 
-import logging
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from tickerd.store.stretches import DAY_MS
@@ -15,29 +15,37 @@ from tickerd.store.tables import PARTITIONED
 
 PARTITIONS_LOCK = 7_310_002
 AHEAD_DAYS = 2
-LOCK_TIMEOUT = (
-    "SET LOCAL lock_timeout = '1s'"  # readers come and go; whoever holds a table longer is let go on
-)
-
-log = logging.getLogger(__name__)
+LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE
+# Readers come and go. Whoever waits for a table's lock holds up those who come after, so nobody waits long.
+MAKE_WAITS = "SET LOCAL lock_timeout = '1s'"
+DROP_WAITS = "SET LOCAL lock_timeout = '200ms'"
 
 
 async def make_partitions(connection: AsyncConnection, times_ms: Sequence[int]) -> None:
     """Make what is missing for these times and the days after them, in a transaction of its own."""
-    first = _day(times_ms[0])
-    days = [first + timedelta(days=n) for n in range((_day(times_ms[-1]) - first).days + 1 + AHEAD_DAYS)]
+    first, last = _day(times_ms[0]), _day(times_ms[-1])
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1 + AHEAD_DAYS)]
     there = set(await _partitions(connection))
     missing = [(table.name, day) for day in days for table in PARTITIONED if (table.name, day) not in there]
-    if missing:
-        await connection.execute(text(LOCK_TIMEOUT))
-        await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITIONS_LOCK})
-        for table, day in missing:
-            create = (
-                f"CREATE TABLE IF NOT EXISTS {_name(table, day)} PARTITION OF {table} "
-                f"FOR VALUES FROM ('{day}T00:00Z') TO ('{day + timedelta(days=1)}T00:00Z')"
-            )
-            await connection.execute(text(create))
-    await connection.commit()
+    try:
+        if missing:
+            await _make(connection, missing)
+        await connection.commit()
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE or missing[0][1] <= last:
+            raise
+        await connection.rollback()  # none of them is needed yet: there is another time
+
+
+async def _make(connection: AsyncConnection, missing: Sequence[tuple[str, date]]) -> None:
+    await connection.execute(text(MAKE_WAITS))
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITIONS_LOCK})
+    for table, day in missing:
+        create = (
+            f"CREATE TABLE IF NOT EXISTS {_name(table, day)} PARTITION OF {table} "
+            f"FOR VALUES FROM ('{day}T00:00Z') TO ('{day + timedelta(days=1)}T00:00Z')"
+        )
+        await connection.execute(text(create))
 
 
 async def drop_partitions(engine: AsyncEngine, before_ms: int) -> int:
@@ -48,7 +56,7 @@ async def drop_partitions(engine: AsyncEngine, before_ms: int) -> int:
             text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": PARTITIONS_LOCK}
         ):
             return 0
-        await connection.execute(text(LOCK_TIMEOUT))
+        await connection.execute(text(DROP_WAITS))
         for table, day in await _partitions(connection):
             if (day - date(1970, 1, 1)).days * DAY_MS + DAY_MS <= before_ms:
                 await connection.execute(text(f"DROP TABLE {_name(table, day)}"))

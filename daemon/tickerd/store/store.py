@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from tickerd.store.writing import Held
 
 START_S = 4.0  # that the start of the daemon, or a reload, waits for the catalogue
+CLOSE_S = 3.0
 PAUSE_MIN_S, PAUSE_MAX_S = 0.1, 10.0  # between attempts to come back
 JITTER_MAX_S = 2.0  # hosts that share a database do not all come at once
-RETENTION_EVERY_S = 3600.0
+RETENTION_EVERY_S, RETENTION_AGAIN_S = 3600.0, 10.0
 FILL_REST = 1.0  # while filling in, so much rest for the time that a piece took
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Store:
         self._told: Told | None = None
         self._task: asyncio.Task[None] | None = None
         self._errors: tuple[type[BaseException], ...] = ()
-        self._removed_s = float("-inf")
+        self._remove_at_s = float("-inf")
         self.condition = Condition("waiting" if settings.database.url else "off", since_s=time.time())
         self.rows_written: Counter[str] = Counter()
         self.snapshots_written = 0
@@ -94,7 +95,9 @@ class Store:
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._database is not None:
-            await self._database.aclose()
+            with contextlib.suppress(*self._errors):  # whoever does not answer is left
+                async with asyncio.timeout(CLOSE_S):
+                    await self._database.aclose()
 
     # What is read.
 
@@ -179,12 +182,11 @@ class Store:
         path = self._state_path / url.partition(":///")[2]
         if not path.is_file():
             return False
-        with (
-            contextlib.suppress(sqlite3.Error),
-            contextlib.closing(sqlite3.connect(path, timeout=0.2)) as file,
-        ):
-            return file.execute("SELECT 1 FROM instruments LIMIT 1").fetchone() is not None
-        return False
+        try:
+            with contextlib.closing(sqlite3.connect(path, timeout=0.2)) as file:
+                return file.execute("SELECT 1 FROM instruments LIMIT 1").fetchone() is not None
+        except sqlite3.Error as error:
+            return "no such table" not in str(error)
 
     # What is written.
 
@@ -247,9 +249,21 @@ class Store:
                     "%d snapshots are older than database.keep_days and are not stored", next_.skipped
                 )
             await asyncio.sleep(FILL_REST * (time.monotonic() - began_s))
-        if time.monotonic() >= self._removed_s + RETENTION_EVERY_S:
-            await database.remove_older(now_ms - keep_ms)
-            self._removed_s = time.monotonic()
+        if time.monotonic() >= self._remove_at_s:
+            await self._remove(database, now_ms - keep_ms)
+
+    async def _remove(self, database: "Database", before_ms: int) -> None:
+        """Remove what is too old; tables that somebody reads for long are left for later."""
+        self._remove_at_s = time.monotonic() + RETENTION_AGAIN_S
+        try:
+            await database.remove_older(before_ms)
+        except self._errors as error:
+            fault = database.fault(error)
+            if fault.code != "locked":
+                raise
+            self.errors[fault.code] += 1
+            return
+        self._remove_at_s = time.monotonic() + RETENTION_EVERY_S
 
     async def _market_now(self) -> Told:
         """The market that is generated now; made anew when it is another one."""

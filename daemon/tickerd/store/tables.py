@@ -57,7 +57,7 @@ class Milliseconds(TypeDecorator[int]):
         return (value - EPOCH) // timedelta(milliseconds=1)  # type: ignore[no-any-return]
 
 
-def text(length: int) -> Any:
+def text(length: int | None = None) -> Any:
     """Text that sorts by its bytes, so that pages are cut in the same places everywhere."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
@@ -113,7 +113,7 @@ stock_news_feed = Table(
     Column("market", text(16), nullable=False),
     Column("story_id", BigInteger, nullable=False, autoincrement=False),
     Column("stock_symbol", text(32), nullable=False),
-    Column("news_item", String(1000), nullable=False),
+    Column("news_item", String, nullable=False),
     Column("category", String(32), nullable=False),
     Column("sentiment", Double, nullable=False),
     Column("time", Milliseconds, nullable=False),
@@ -127,7 +127,7 @@ instruments = Table(
     "instruments",
     metadata,
     # `market.universe` of the settings: hosts with different ones share a database.
-    Column("universe", text(200), nullable=False),
+    Column("universe", text(), nullable=False),
     Column("symbol", text(32), nullable=False),
     Column(
         "kind", String(8), CheckConstraint("kind IN ('currency', 'pair', 'stock')", "kind"), nullable=False

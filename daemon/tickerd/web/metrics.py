@@ -54,7 +54,7 @@ class WorkersCollector(Collector):
         yield from _histograms(counts)
         yield from _of_stream(slots)
         yield from self._of_supervisor(counts)
-        if self._supervisor.store is not None:
+        if self._supervisor.store is not None and self._supervisor.store.condition.state != "off":
             yield from _of_store(self._supervisor.store)
 
     def _of_supervisor(self, counts: list[Counts]) -> Iterator[Metric]:

@@ -17,7 +17,7 @@ def upgrade() -> None:
     """Make the four tables and their indices."""
     postgresql = op.get_bind().dialect.name == "postgresql"
 
-    def text(length: int) -> sa.String:
+    def text(length: int | None = None) -> sa.String:
         return sa.String(length, collation="C") if postgresql else sa.String(length)
 
     time = sa.DateTime(timezone=True) if postgresql else sa.BigInteger()
@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("market", text(16), nullable=False),
         sa.Column("story_id", sa.BigInteger, nullable=False, autoincrement=False),
         sa.Column("stock_symbol", text(32), nullable=False),
-        sa.Column("news_item", sa.String(1000), nullable=False),
+        sa.Column("news_item", sa.String, nullable=False),
         sa.Column("category", sa.String(32), nullable=False),
         sa.Column("sentiment", sa.Double, nullable=False),
         sa.Column("time", time, nullable=False),
@@ -42,7 +42,7 @@ def upgrade() -> None:
     doubles = ("share", "annual_vol", "usd_value", "europe", "commodity", "asia", "peg_band", "spread_pips")
     op.create_table(
         "instruments",
-        sa.Column("universe", text(200), nullable=False),
+        sa.Column("universe", text(), nullable=False),
         sa.Column("symbol", text(32), nullable=False),
         sa.Column("kind", sa.String(8), nullable=False),
         sa.Column("active", sa.Boolean, nullable=False, server_default="1"),
