@@ -18,6 +18,7 @@ from tickerd.observe.counters import Report
 from tickerd.on_demand import NotSentError, Sent
 from tickerd.schedule import QUIET, Segment, snapshot_part
 from tickerd.settings import Kinesis
+from tickerd.texts import Texts
 
 LOOK_S = 0.1
 
@@ -35,11 +36,11 @@ async def send_snapshot(
     progress = Progress(_nothing_yet(source, recipe, part.frame))
     progress.begin(part.frame, part.records)
     delivery = Delivery(stream, gate, progress, Report(), settings)
-    data = rows_encoder(recipe.format)(rows)
+    texts = rows_encoder(recipe.format)(rows)
     if gate.cause is not None:
         gate.hurry()  # let the next probe tell at once whether it still stands
     refusals = gate.refusals
-    sending = asyncio.create_task(_sent(delivery, rows, data))
+    sending = asyncio.create_task(_sent(delivery, rows, texts))
     try:
         while not sending.done():
             await asyncio.wait({sending}, timeout=LOOK_S)
@@ -53,8 +54,8 @@ async def send_snapshot(
     return Sent(source, part.records, time)
 
 
-async def _sent(delivery: Delivery, rows: Interleaved, data: list[bytes]) -> None:
-    await delivery.submit(rows, data)
+async def _sent(delivery: Delivery, rows: Interleaved, texts: Texts) -> None:
+    await delivery.submit(rows, texts)
     await delivery.drain()
 
 

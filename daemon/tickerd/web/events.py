@@ -26,6 +26,7 @@ from tickerd.web.status import status
 LISTENERS_MAX = 512
 QUEUE_MAX = 4  # events that wait for a listener
 EVERY_S = 1.0
+SAMPLES_TOLD = 5  # seconds: who missed an event does not miss its figures
 SILENCE_MAX_S = 15.0  # after which a comment says that the connection lives
 WRITE_MAX_S = 30.0  # for one event; who takes none for so long is let go
 RETRY_MS = 2000
@@ -43,7 +44,7 @@ class Listener:
 
 
 class Events(Collector):
-    """All who listen, and what they hear. `run` makes the events until it is cancelled."""
+    """All who listen, and what they hear."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
@@ -67,23 +68,30 @@ class Events(Collector):
             self._day_ms = 0
         return self._instruments
 
-    async def run(self) -> None:
-        """Look at the daemon each second, and tell those who listen."""
+    async def _sample(self) -> None:
+        """Look at the daemon each second, whatever else takes its time."""
         while True:
             now_s = time.time()
-            sample = self._figures.sample(now_s)
+            self._figures.sample(now_s)
+            await asyncio.sleep(EVERY_S - (time.time() - now_s) % EVERY_S)
+
+    async def _tell_all(self) -> None:
+        """Each second, tell those who listen; less often where the market takes longer."""
+        while True:
+            now_s = time.time()
             if self._listeners:
-                await self._tell(round(now_s * 1000), sample)
-            self._hello = None
+                await self._tell(round(now_s * 1000))
             await asyncio.sleep(EVERY_S - (time.time() - now_s) % EVERY_S)
 
     async def running(self, app: web.Application) -> AsyncIterator[None]:
         """Make events while the application runs; at its end everyone is let go."""
         app.on_shutdown.append(self._let_go)
-        making = asyncio.create_task(self.run())
-        making.add_done_callback(_tell_fault)
+        making = [asyncio.create_task(self._sample()), asyncio.create_task(self._tell_all())]
+        for task in making:
+            task.add_done_callback(_tell_fault)
         yield
-        making.cancel()
+        for task in making:
+            task.cancel()
         if self._instruments is not None:
             self._instruments.close()
 
@@ -163,7 +171,7 @@ class Events(Collector):
         samples = list(self._figures.samples)
         return message("hello", {"market": market, "samples": samples, "limits": LIMITS}, retry=True)
 
-    async def _tell(self, now_ms: int, sample: list[float | None]) -> None:
+    async def _tell(self, now_ms: int) -> None:
         instruments = self.instruments
         if self._day_ms != now_ms // DAY_MS * DAY_MS:  # another day, or another market
             self._publish(await self._make_hello())
@@ -172,7 +180,7 @@ class Events(Collector):
         supervisor = self._supervisor
         content = {
             "time_ms": now_ms,
-            "sample": sample,
+            "samples": list(self._figures.samples)[-SAMPLES_TOLD:],
             "status": status(supervisor),
             "holds": supervisor.holds | supervisor.doubts,
             "ready": supervisor.ready,

@@ -1,7 +1,7 @@
 """What the page shows of the market: instruments, prices of a moment, a chart, and the stories that move it.
 
-All of it is computed, by one thread beside the event loop: the market keeps what it has worked out and is not
-to be shared. Nothing here asks a worker or a database.
+All of it is computed beside the event loop: by one thread for the moment, whose market is its own, and by one
+for charts, which may take their time. Nothing here asks a worker or a database.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from tickerd.checkpoint import Recipe
+from tickerd.market.hours import Hours
 from tickerd.market.market import Market
 from tickerd.market.stories import Broken, Stories
 from tickerd.market.universe import Universe
@@ -32,7 +33,7 @@ CHART_INSTRUMENTS_MAX = 40
 CHART_SPAN_MIN_S, CHART_SPAN_MAX_S = 60, 31 * 86_400
 CHARTS_KEPT = 64
 CHART_KEPT_S = 10  # so long one is given to whoever asks: its end lags behind by as much at most
-CHARTS_WAITING_MAX = 32  # more are refused: they wait for one thread
+CHARTS_WAITING_MAX = 32  # more are refused: one is drawn after the other
 
 Json = dict[str, Any]
 Result = TypeVar("Result")
@@ -58,7 +59,9 @@ class Instruments:
         self.recipe = recipe
         self._universe = universe
         self._seed = recipe.seed
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="page-market")
+        self._live = ThreadPoolExecutor(1, thread_name_prefix="page-live")
+        self._charts = ThreadPoolExecutor(1, thread_name_prefix="page-charts")
+        self._last = (b"", np.zeros(0))  # prices of what is closed, and when each of it was open last
         self._waiting = 0
         self._quoted = len(universe.pairs) + len(universe.stocks)
         self._shown = min(self._quoted, QUOTED_MAX)
@@ -68,16 +71,17 @@ class Instruments:
         self._drawn = lru_cache(CHARTS_KEPT)(self._draw)
 
     def close(self) -> None:
-        """Let the thread end."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end."""
+        for thread in (self._live, self._charts):
+            thread.shutdown(wait=False, cancel_futures=True)
 
     async def catalogue(self, now_ms: int) -> Json:
         """What a reader has to know once a day: names, decimals, prices at midnight (UTC), recent stories."""
-        return await self._aside(partial(self._catalogue, now_ms))
+        return await _in(self._live, partial(self._catalogue, now_ms))
 
     async def moment(self, after_ms: int, now_ms: int) -> Json:
         """Prices now, in the catalogue's order, which are closed, and the stories since `after_ms`."""
-        return await self._aside(partial(self._moment, after_ms, now_ms))
+        return await _in(self._live, partial(self._moment, after_ms, now_ms))
 
     async def chart(self, instruments: tuple[str, ...], span_s: int, points: int) -> Json:
         """Prices of the last `span_s` seconds in `points` steps, with the stories that move them.
@@ -92,33 +96,42 @@ class Instruments:
             raise BusyError
         self._waiting += 1
         try:
-            return await self._aside(partial(self._drawn, Chart(instruments, span_s, points, end_s)))
+            return await _in(self._charts, partial(self._drawn, Chart(instruments, span_s, points, end_s)))
         finally:
             self._waiting -= 1
 
-    async def _aside(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-    # In the thread.
+    # In the threads.
 
     @cached_property
     def _market(self) -> Market:
-        return market_of(self.recipe, self._universe)
+        return Market(self._seed, self._universe)
+
+    @cached_property
+    def _hours(self) -> Hours | None:
+        return Hours(self._universe) if self.recipe.hours == "market" else None
 
     @cached_property
     def _snapshots(self) -> Snapshots:
-        return Snapshots(self._market)
+        return Snapshots(market_of(self.recipe, self._universe))
 
     def _prices(self, ms: int) -> list[float]:
-        prices: list[float] = self._snapshots.standing([ms]).price[0, : self._shown].tolist()
-        return prices
+        """Of what is open now; what is closed has its last one, which is worked out when anything closes."""
+        prices = self._market.quotes(ms).price
+        if self._hours is not None:
+            opened_ms = self._hours.last_open_ms(np.array([ms]))[0, : self._quoted]
+            closed = opened_ms < ms
+            when = np.where(closed, opened_ms, 0).tobytes()
+            if when != self._last[0]:
+                self._last = (when, self._snapshots.standing([ms]).price[0])
+            prices = np.where(closed, self._last[1], prices)
+        shown: list[float] = prices[: self._shown].tolist()
+        return shown
 
     def _closed(self, ms: int) -> list[int]:
         """The instruments that are not traded at a time, by their places in the catalogue."""
-        if self._market.hours is None:
+        if self._hours is None:
             return []
-        is_open = self._market.hours.open(frame_of(ms))[: self._shown]
-        closed: list[int] = np.flatnonzero(~is_open).tolist()
+        closed: list[int] = np.flatnonzero(~self._hours.open(frame_of(ms))[: self._shown]).tolist()
         return closed
 
     def _catalogue(self, now_ms: int) -> Json:
@@ -197,6 +210,10 @@ class Instruments:
         names += [(currency.code, currency.name) for currency in currencies]
         told = Stories(self._seed, stocks, currencies).between(first, end)
         return [self._story(each, *names[each.subject], macro=not stocks) for each in told]
+
+
+async def _in(thread: ThreadPoolExecutor, work: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(thread, work)
 
 
 def _capital(text: str) -> str:

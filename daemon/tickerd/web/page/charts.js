@@ -10,7 +10,9 @@ export const colour = (name) => getComputedStyle(document.documentElement).getPr
 
 const faded = (name, percent) => `color-mix(in srgb, ${colour(name)} ${percent}%, transparent)`;
 const SPAN_MIN_S = 60; // of what grows until it is as long as it may be
-const DECADES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300]; // of a logarithmic axis
+const DECADES = [0.001, 0.01, 0.1, 1, 10, 60, 600]; // of a logarithmic axis
+const HALVES = [0.003, 0.03, 0.3, 3, 30, 300]; // between them, where there is room
+const LABEL_HEIGHT = 22;
 const FONT = '500 11px "Inter", system-ui, sans-serif';
 
 export function repaint() {
@@ -35,6 +37,12 @@ function timeLabels(chart, splits, _axis, _space, step) {
   });
 }
 
+function decades(chart, _axis, low, high) {
+  const within = (splits) => splits.filter((split) => split >= low && split <= high);
+  const all = within([...DECADES, ...HALVES].sort((a, b) => a - b));
+  return all.length * LABEL_HEIGHT > chart.bbox.height / devicePixelRatio ? within(DECADES) : all;
+}
+
 // Steps of a value's axis never closer than what its labels can tell apart.
 function makeAxes({ values, side, size, log }) {
   const grid = { stroke: () => colour("--line-faint"), width: 1 };
@@ -44,7 +52,7 @@ function makeAxes({ values, side, size, log }) {
     {
       ...common, grid, side, size, gap: 8, space: 34,
       values: (_chart, splits) => splits.map((split) => (split === null ? "" : values(split))),
-      ...(log ? { splits: (_chart, _axis, low, high) => DECADES.filter((split) => split >= low && split <= high), filter: (_chart, splits) => splits } : {}),
+      ...(log ? { splits: decades, filter: (_chart, splits) => splits } : {}),
     },
   ];
 }

@@ -18,6 +18,7 @@ const STATES = {
   poisoned: "Stopped: died of one frame",
   broken: "Dies again and again",
 };
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const words = (state) => STATES[state] ?? state;
 
 const upwards = (_chart, _min, max) => [0, Math.max(max * 1.15, 1)];
@@ -83,10 +84,10 @@ export class Daemon {
     this.lag.show([times, lag]);
   }
 
-  tick({ sample, status, holds, time_ms: now }, visible) {
-    this.add(sample);
+  tick({ samples, status, holds, time_ms: now }, visible) {
+    samples.forEach((sample) => this.add(sample));
     if (visible) this.draw();
-    this.showFigures(sample, status);
+    this.showFigures(samples.at(-1), status);
     this.showIdentity(status);
     this.showWorkers(status.workers, now);
     this.showNotices(status, holds);
@@ -178,7 +179,7 @@ export class Daemon {
 
   showNotices({ errors, state, draining }, holds) {
     const notices = errors.map(({ code, message, since, count }) => ({
-      key: code, kind: "error", text: message, more: `since ${clock(since * 1000)} UTC${count > 1 ? ` · ${integer(count)} times` : ""}`,
+      key: code, kind: "error", text: capital(message), more: `since ${clock(since * 1000)} UTC${count > 1 ? ` · ${integer(count)} times` : ""}`,
     }));
     for (const [who, why] of Object.entries(holds)) {
       notices.push({ key: who, kind: "info", text: `Held by ${who}: ${why}`, more: words(state) });

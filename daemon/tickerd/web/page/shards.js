@@ -36,7 +36,7 @@ export class Shards {
 
   paint(cell, i) {
     const { share: shares, load, throttled } = this.now;
-    cell.style.setProperty("--heat", `${Math.round(Math.min(1, load[i]) * 100)}%`);
+    cell.style.setProperty("--heat", `${Math.round(Math.min(1, load[i]) ** 0.7 * 100)}%`);
     cell.dataset.hot = String(load[i] > 0.78);
     cell.dataset.throttled = String(throttled[i] > 0);
     if (this.strip.dataset.dense === "false") {
