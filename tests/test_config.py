@@ -768,6 +768,13 @@ class TestDescribe:
             "web=pg://u:s3cret@h",
             "database.url=pg://u:s3cret\x00@h",
             "database.url=pg://u:s3cret\nx@h",
+            # URLs that are none, and are repeated as what is wrong.
+            "database.url=pg//u:s3cret@h/db",
+            "database.url=pg:/u:s3c@ret/s3cret@h",
+            "database.url=u:s3cret@h/db",
+            "database.url:pg//u:s3cret@h",
+            "kinesis.endpoint_url=https://s3cret@h",
+            "kinesis.role_arn=s3cret@h",
         ],
     )
     def test_problems_do_not_show_passwords_either(self, argument: str) -> None:

@@ -128,8 +128,9 @@ def lost_nothing(machine: Lab) -> None:
 
 
 def test_the_units_are_sound_and_sealed_off(installed: Lab) -> None:
-    for unit in ("tickerd.service", "tickerd.socket"):
-        verified = installed.try_("systemd-analyze", "verify", "--man=no", f"{UNITS}/{unit}")
+    metrics = "/opt/stage/systemd/ec2/tickerd-metrics.service"
+    for unit in (f"{UNITS}/tickerd.service", f"{UNITS}/tickerd.socket", metrics):
+        verified = installed.try_("systemd-analyze", "verify", "--man=no", unit)
         assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     score = ("systemd-analyze", "security", "--offline=true")
     installed.run(*score, "--threshold=12", f"{UNITS}/tickerd.service")

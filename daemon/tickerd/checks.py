@@ -264,6 +264,8 @@ def shown(value: object) -> str:
         text = toml(hidden(value))
     except (RecursionError, ValueError):  # nested deeper, or of more digits, than Python will write
         return "a value too large to show"
+    # What stands before an @ may be a secret in a URL that is none: `postgresql//user:password@host`.
+    text = re.sub(r'^("?(?:[A-Za-z][A-Za-z0-9+.-]*:/*)?).*@', r"\1***@", text, flags=re.DOTALL)
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 
