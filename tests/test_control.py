@@ -123,7 +123,7 @@ def test_a_rate_is_what_the_setting_takes(pages: Pages, body: bytes, status: int
     (answer,) = asked(pages, lambda: post("/rate", token_of(pages), body))
     assert answer[0] == status
     if status == 400:
-        assert "\n" not in answer.json()["error"]
+        assert "\n" not in answer.json()["detail"]
     set_to = pages.supervisor.crew.rate_set
     wanted = round(json.loads(body)["records_per_second"] * 1000) if status == 200 else None
     assert set_to == wanted
@@ -151,7 +151,7 @@ def test_what_somebody_else_holds_is_not_the_operators_to_take_back(pages: Pages
     pages.supervisor.drain("ec2", "the instance is terminated")
     (answer,) = asked(pages, lambda: post("/undrain", token_of(pages)))
     assert answer[0] == 409
-    assert "ec2: the instance is terminated" in answer.json()["error"]
+    assert "ec2: the instance is terminated" in answer.json()["detail"]
 
 
 def test_reading_needs_the_token_where_that_is_set_but_health_never_does(pages: Pages) -> None:

@@ -201,9 +201,10 @@ class Probe(threading.Thread):
             assert code == 200
 
     def _queued_ms(self) -> float:
-        """For how long this thread and the supervisor's first one were ready to run, and did not."""
-        files = ("/proc/thread-self/schedstat", f"/proc/{self._daemon.pid}/schedstat")
-        return sum(int(Path(file).read_text().split()[1]) for file in files) / 1e6
+        """For how long this thread and those of the supervisor were ready to run, and did not."""
+        files = [Path("/proc/thread-self/schedstat")]
+        files += Path(f"/proc/{self._daemon.pid}/task").glob("*/schedstat")
+        return sum(int(file.read_text().split()[1]) for file in files) / 1e6
 
     def finish(self) -> list[float]:
         self._end.set()

@@ -20,6 +20,7 @@ from tickerd.checkpoint import replace_durably
 from tickerd.config import SettingsError
 from tickerd.settings import Settings
 from tickerd.state import StateError
+from tickerd.web.problem import ProblemError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -108,11 +109,9 @@ class Access:
         known = request.match_info.http_exception is None  # what is not there is no secret
         if known and self._is_guarded(request) and not self._is_trusted(request):
             self._tell_denied(request)
-            return web.json_response(
-                {"error": "the token is missing or wrong; Authorization: Bearer …"},
-                status=401,
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            denied = ProblemError(401, "the token is missing or wrong; Authorization: Bearer …").response()
+            denied.headers["WWW-Authenticate"] = "Bearer"
+            return denied
         return await handler(request)
 
     @property

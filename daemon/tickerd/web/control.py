@@ -13,6 +13,7 @@ from tickerd.checks import LEAVES, faults
 from tickerd.schedule import due_below
 from tickerd.supervisor import Supervisor
 from tickerd.web.access import Access
+from tickerd.web.problem import ProblemError
 
 BODY_MAX_S = 5.0
 OPERATOR = "operator"  # who holds it, in `Supervisor.holds`
@@ -97,10 +98,10 @@ def _log(request: web.Request, action: str) -> None:
     log.info("control request", extra={"action": action, "from": request.remote or "control socket"})
 
 
-def _answer(content: dict[str, object], status: int = 200) -> web.Response:
+def _answer(content: dict[str, object]) -> web.Response:
     body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-    return web.Response(body=body, status=status, content_type="application/json")
+    return web.Response(body=body, content_type="application/json")
 
 
 def _refused(status: int, why: str) -> web.Response:
-    return _answer({"error": why}, status)
+    return ProblemError(status, why).response()

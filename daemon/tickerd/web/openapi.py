@@ -18,11 +18,6 @@ from tickerd.web.instruments import (
 Schema = dict[str, Any]
 
 _TEXT: Schema = {"text/plain": {"schema": {"type": "string"}}}
-_ERROR: Schema = {
-    "application/json": {
-        "schema": {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-    }
-}
 _NUMBER, _STRING, _INTEGER = {"type": "number"}, {"type": "string"}, {"type": "integer"}
 
 
@@ -146,7 +141,7 @@ def description() -> Schema:
                         "Prometheus text, or OpenMetrics where it is asked for",
                         _TEXT | {"application/openmetrics-text": {"schema": _STRING}},
                     ),
-                    "401": _answer("web.read_needs_token is set", _ERROR),
+                    "401": _answer("web.read_needs_token is set", _PROBLEM),
                 },
             ),
             "/status": _get("The daemon as people and scripts read it", _read(_STATUS)),
@@ -155,7 +150,7 @@ def description() -> Schema:
                 "Server-sent events: `hello` with all that the page needs, then `tick` each second",
                 {
                     "200": _answer("Events, without end", {"text/event-stream": {"schema": _STRING}}),
-                    "401": _answer("web.read_needs_token is set", _ERROR),
+                    "401": _answer("web.read_needs_token is set", _PROBLEM),
                     "503": _answer("Too many listen already", _PROBLEM),
                 },
             ),
@@ -178,7 +173,7 @@ def description() -> Schema:
                     "200": _answer("The rows", {"application/json": {"schema": _LOGS}}),
                     "304": {"description": "It is what If-None-Match names"},
                     "400": _answer("A parameter is not right", _PROBLEM),
-                    "401": _answer("web.read_needs_token is set", _ERROR),
+                    "401": _answer("web.read_needs_token is set", _PROBLEM),
                     "503": _answer(
                         "Too much is asked for at once; Retry-After says when to come back", _PROBLEM
                     ),
@@ -262,7 +257,7 @@ def _answer(text: str, content: Schema) -> Schema:
 def _read(schema: Schema) -> Schema:
     return {
         "200": _answer("OK", {"application/json": {"schema": schema}}),
-        "401": _answer("web.read_needs_token is set", _ERROR),
+        "401": _answer("web.read_needs_token is set", _PROBLEM),
     }
 
 
@@ -289,14 +284,14 @@ def _post(text: str, answer: Schema, body: Schema | None = None, conflict: str =
         "security": [{"token": []}],
         "responses": {
             "200": _answer("Done", {"application/json": {"schema": answer}}),
-            "401": _answer("The token is missing or wrong", _ERROR),
+            "401": _answer("The token is missing or wrong", _PROBLEM),
             "408": _answer("The body took too long", _TEXT),
             "413": _answer("The body is too large", _TEXT),
         },
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-        operation["responses"]["400"] = _answer("The body is not right", _ERROR)
+        operation["responses"]["400"] = _answer("The body is not right", _PROBLEM)
     if conflict:
-        operation["responses"]["409"] = _answer(conflict, _ERROR)
+        operation["responses"]["409"] = _answer(conflict, _PROBLEM)
     return {"post": operation}

@@ -137,7 +137,7 @@ export class Control {
     }
     if (answer.ok) return said;
     if (answer.status === 401) this.forget("This token is wrong.");
-    else say($("control-answer"), said.error ?? said.detail ?? `The daemon refused: HTTP ${answer.status}`);
+    else say($("control-answer"), said.detail ?? `The daemon refused: HTTP ${answer.status}`);
     return null;
   }
 }
