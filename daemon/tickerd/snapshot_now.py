@@ -18,6 +18,7 @@ from tickerd.observe.counters import Report
 from tickerd.on_demand import NotSentError, Sent
 from tickerd.schedule import QUIET, Segment, snapshot_part
 from tickerd.settings import Kinesis
+from tickerd.texts import Texts
 
 LOOK_S = 0.1
 
@@ -53,7 +54,7 @@ async def send_snapshot(
     return Sent(source, part.records, time)
 
 
-async def _sent(delivery: Delivery, rows: Interleaved, data: list[bytes]) -> None:
+async def _sent(delivery: Delivery, rows: Interleaved, data: Texts) -> None:
     await delivery.submit(rows, data)
     await delivery.drain()
 
