@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find daemon -name '*.py' -o -name '*.csv' -o -name '*.toml' -o -name '*.json') pyproject.toml README.md
+SOURCES := $(shell find daemon -type f -not -name '*.pyc') pyproject.toml README.md
 
 .PHONY: demo test test-all check bench lock wheel clean
 

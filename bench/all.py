@@ -20,7 +20,8 @@ ROOT = HERE.parent
 SPEED = os.path.relpath(RESULTS / "speed.json", ROOT)
 SHIPPED_SPEED = ROOT / "daemon" / "tickerd" / "planning" / "speed.json"
 BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form, and of both
-    "encode": (["--seconds", "1"], []),
+    "encode": (["--records", "100000"], []),
+    "client": (["--calls", "300"], []),
     "market": (["--seconds", "0.3"], []),
     "pack": (["--seconds", "0.5", "--records", "64000"], []),
     "delivery": (["--seconds", "3"], []),
@@ -32,9 +33,12 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
         [],
     ),
     "http_load": (["--seconds", "1"], []),
+    "events": (["--seconds", "5"], []),
+    "http_ratio": (["--seconds", "1"], []),
     "idle": (["--seconds", "2"], []),
     "local": (["--seconds", "2"], []),
     "verify": (["--records", "200000"], []),
+    "database": (["--snapshots", "50", "--rows", "300000", "--sqlite-rows", "100000", "--pages", "100"], []),
     "sizing": (["--seconds", "20"], ["--", "--speed", SPEED]),
     "guard": ([], []),
 }

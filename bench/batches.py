@@ -2,7 +2,7 @@
 
 import math
 
-from tickerd.batch import Batch
+from tickerd.batch import Batch, Interleaved
 from tickerd.encoding import encoder
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
@@ -15,14 +15,22 @@ UNIVERSE = Universe.load()
 SHARES = UNIVERSE.shares(Mix().weights)
 
 
-def batches(records: int) -> list[Batch]:
-    """About so many records, in batches as a worker at full speed has them: a part of a frame each."""
+def columns(records: int) -> list[Interleaved]:
+    """About so many records as columns, as a worker at full speed has them: a part of a frame each."""
     frames = math.ceil(records / RECORDS_PER_PART_MAX)
     milli_records_per_second = math.ceil(records / frames) * 16_000
     segment = Segment(FIRST_FRAME, 412_316, split(milli_records_per_second, Mix().weights, 1, 0), "bench")
     market, timeline = Market(1, UNIVERSE), Timeline([segment])
     parts = [part for frame in range(FIRST_FRAME, FIRST_FRAME + frames) for part in timeline.parts(frame)]
-    return [market.records(SOURCE, part) for part in parts]
+    return [market.columns(SOURCE, part) for part in parts]
+
+
+def batches(records: int) -> list[Batch]:
+    """The same as records."""
+    return [
+        Batch(rows.frame, rows.first_seq, rows.records, rows.instruments, rows.feeds)
+        for rows in columns(records)
+    ]
 
 
 def encoded(records: int) -> tuple[list[bytes], list[str]]:

@@ -16,6 +16,7 @@ from recorded import record
 from tickerd.encoding import encoder
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
+from tickerd.piece_texts import PieceTexts
 from tickerd.pieces import Pieces
 from tickerd.schedule import Part, Segment, Timeline, split
 from tickerd.settings import Mix
@@ -48,7 +49,8 @@ def measure(universe: Universe, name: str, rate: int, records: int) -> None:
     for number, part in enumerate(parts_at(rate, records)):
         rows = market.columns(SOURCE, part)
         pieces = pieces or Pieces(rows.symbols)
-        joined, joining = timed(pieces.encode, rows)
+        texts, finding = timed(pieces.encode, rows)
+        joined, joining = timed(PieceTexts.records, texts)
         structs, building = timed(lambda of: of.records, rows)
         encoded, encoding = timed(encode, structs)
         _, bare = timed(lines.encode_lines, structs)
@@ -60,7 +62,7 @@ def measure(universe: Universe, name: str, rate: int, records: int) -> None:
                 ("structs", building),
                 ("encode_and_split", encoding),
                 ("encode_lines", bare),
-                ("pieces", joining),
+                ("pieces", finding + joining),
             ):
                 took[stage] = took.get(stage, 0.0) + seconds
     ns = {f"{stage}_ns": round(seconds / count * 1e9) for stage, seconds in took.items()}

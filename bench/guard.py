@@ -16,10 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from batches import FIRST_FRAME, SOURCE, UNIVERSE, batches
+from batches import FIRST_FRAME, SOURCE, UNIVERSE, columns
 from pack import MODES, outbox, pack, route
 from recorded import commit, machine
-from tickerd.encoding import encoder
+from tickerd.encoding import rows_encoder
 from tickerd.market.market import Market
 from tickerd.schedule import Segment, Timeline, split
 from tickerd.settings import Mix
@@ -34,19 +34,20 @@ SHARDS = 64
 
 def stages() -> dict[str, Callable[[], object]]:
     """What is measured, by name, and `encode_lines`, which it is measured by."""
-    made = batches(RECORDS)
-    encode, lines = encoder("json"), msgspec.json.Encoder()
+    made = columns(RECORDS)
+    structs = [rows.records for rows in made]
+    encode, lines = rows_encoder("json"), msgspec.json.Encoder()
     to = route(SHARDS)
     market = Market(1, UNIVERSE)
     segment = Segment(FIRST_FRAME, 0, split(RECORDS // 2 * 16_000, Mix().weights, 1, 0), "guard")
     parts = [part for at in range(2) for part in Timeline([segment]).parts(FIRST_FRAME + at)]
 
     def sent(mode: str) -> Callable[[], object]:
-        return lambda: list(pack(outbox(mode, to), ((batch, encode(batch.records)) for batch in made)))
+        return lambda: list(pack(outbox(mode, to), ((rows, encode(rows)) for rows in made)))
 
     return {
-        "encode_lines": lambda: [lines.encode_lines(batch.records) for batch in made],
-        "market": lambda: [market.records(SOURCE, part) for part in parts],
+        "encode_lines": lambda: [lines.encode_lines(records) for records in structs],
+        "market": lambda: [market.columns(SOURCE, part) for part in parts],
         **{f"encode and pack, {mode}": sent(mode) for mode in MODES},
     }
 

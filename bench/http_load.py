@@ -21,30 +21,39 @@ CONNECTIONS = 16
 RATE = 50_000  # records/s
 
 
-async def ask(host: str, port: int, page: str, ends: float, took_s: list[float]) -> int:
-    """Ask over one connection until a monotonic time; the bytes of the bodies."""
+async def ask(host: str, port: int, page: str, ends: float, took_s: list[float], headers: str) -> int:
+    """Ask over one connection, or where the server closes it over the next, until a monotonic time.
+
+    The bytes of the bodies.
+    """
     reader, writer = await asyncio.open_connection(host, port)
-    request = f"GET {page} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+    request = f"GET {page} HTTP/1.1\r\nHost: {host}:{port}\r\n{headers}\r\n".encode()
     received = 0
     while (began := time.monotonic()) < ends:
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
+        status = head[9:12]
+        if status not in {b"200", b"304"}:
             raise SystemExit(f"bench/http_load.py: {page} answers {head.splitlines()[0].decode()}")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-        received += len(await reader.readexactly(length))
+        if status == b"200":
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+            received += len(await reader.readexactly(length))
         took_s.append(time.monotonic() - began)
+        if b"connection: close" in head.lower():
+            writer.close()
+            reader, writer = await asyncio.open_connection(host, port)
     writer.close()
     await writer.wait_closed()
     return received
 
 
-async def load(address: str, page: str, seconds: float) -> tuple[list[float], int]:
-    """The times of all answers, and the bytes of their bodies."""
+async def load(address: str, page: str, seconds: float, headers: str = "") -> tuple[list[float], int]:
+    """The times of all answers, and the bytes of their bodies; `headers` end with a line's end each."""
     host, _, port = address.removeprefix("http://").partition(":")
     took_s: list[float] = []
     ends = time.monotonic() + seconds
-    received = await asyncio.gather(*(ask(host, int(port), page, ends, took_s) for _ in range(CONNECTIONS)))
+    asking = (ask(host, int(port), page, ends, took_s, headers) for _ in range(CONNECTIONS))
+    received = await asyncio.gather(*asking)
     return took_s, sum(received)
 
 

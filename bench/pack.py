@@ -1,7 +1,7 @@
-"""How much CPU do encoded records take on their way into PutRecords bodies, and how full are those?
+"""How much CPU do columns take on their way into PutRecords bodies, and how full are those?
 
-In this process, with the outboxes of the delivery and nothing sent: keys, shards, aggregates, base64. Beside
-it, in the same run, bare `encode_lines` of the same records.
+In this process, with the encoder and the outboxes of a worker and nothing sent: texts, keys, shards,
+aggregates, base64. Beside it, in the same run, bare `encode_lines` of the same records.
 """
 
 import argparse
@@ -11,10 +11,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from batches import SHARES, UNIVERSE, batches
+from batches import SHARES, UNIVERSE, columns
 from recorded import record
-from tickerd.batch import Batch
-from tickerd.encoding import encoder
+from tickerd.batch import Interleaved
+from tickerd.encoding import rows_encoder
 from tickerd.kinesis.aggregate import Aggregator
 from tickerd.kinesis.delivery import AGGREGATIONS
 from tickerd.kinesis.lanes import LaneOutbox
@@ -25,6 +25,7 @@ from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.settings import Kinesis
+from tickerd.texts import Texts
 
 HEAD = b'{"StreamName":"market-log","Records":[{"Data":"'
 MODES = ("plain", "kpl", "lines")
@@ -57,12 +58,12 @@ def outbox(mode: str, to: Route) -> Outbox:
     return LaneOutbox(HEAD, to, aggregator, linger_s, in_order=False)
 
 
-def pack(to: Outbox, made: Iterable[tuple[Batch, list[bytes]]]) -> Iterator[Packed]:
+def pack(to: Outbox, made: Iterable[tuple[Interleaved, Texts]]) -> Iterator[Packed]:
     """Pack batches of a sixteenth of a second each, and say what came out of each; of the last, all."""
     now_s = 0.0
-    for batch, data in made:
+    for batch, texts in made:
         keys = to.route.keys_of(batch.instruments)
-        to.put(Rows.of_frame(data, keys, batch.feeds, batch.frame), now_s)
+        to.put(Rows.of_frame(texts, keys, batch.feeds, batch.frame), now_s)
         yield _taken(to, now_s)
         now_s += 1 / 16
     to.flush()
@@ -77,43 +78,43 @@ def _taken(outbox: Outbox, now_s: float) -> Packed:
     return Packed(records, calls, entries, body_bytes)
 
 
-def measure(mode: str, key: Key, shards: int, made: list[tuple[Batch, list[bytes]]], seconds: float) -> None:
-    """Pack everything again and again; one row with the fastest round."""
-    lines = msgspec.json.Encoder()
+def measure(mode: str, key: Key, shards: int, made: list[Interleaved], seconds: float) -> None:
+    """Encode and pack everything again and again; one row with the fastest round."""
+    encode, lines = rows_encoder("json"), msgspec.json.Encoder()
+    structs = [rows.records for rows in made]
     to = route(shards, key)
     least_ns = least_lines_ns = float("inf")
     ends = time.monotonic() + seconds
     while time.monotonic() < ends or least_ns == float("inf"):
         began_ns = time.process_time_ns()
-        packed = list(pack(outbox(mode, to), made))
+        packed = list(pack(outbox(mode, to), ((rows, encode(rows)) for rows in made)))
         between_ns = time.process_time_ns()
-        for batch, _ in made:
-            lines.encode_lines(batch.records)
+        for records in structs:
+            lines.encode_lines(records)
         least_ns = min(least_ns, between_ns - began_ns)
         least_lines_ns = min(least_lines_ns, time.process_time_ns() - between_ns)
-    records, calls, entries, body_bytes = map(sum, zip(*packed, strict=True))
+    count, calls, entries, body_bytes = map(sum, zip(*packed, strict=True))
     record(
         "pack",
         mode=mode,
         partition_key=key,
-        ns_per_record=round(least_ns / records, 1),
-        encode_lines_ns=round(least_lines_ns / records, 1),
+        ns_per_record=round(least_ns / count, 1),
+        encode_lines_ns=round(least_lines_ns / count, 1),
         ratio=round(least_ns / least_lines_ns, 2),
-        records_per_entry=round(records / entries, 1),
+        records_per_entry=round(count / entries, 1),
         entries_per_call=round(entries / calls, 1),
-        body_bytes_per_record=round(body_bytes / records, 1),
+        body_bytes_per_record=round(body_bytes / count, 1),
     )
 
 
 def main() -> None:
     """Measure every mode."""
-    parser = argparse.ArgumentParser(description="CPU from encoded records to request bodies")
+    parser = argparse.ArgumentParser(description="CPU from columns to request bodies")
     parser.add_argument("--seconds", type=float, default=5, help="of each mode")
     parser.add_argument("--records", type=int, default=256_000)
     parser.add_argument("--shards", type=int, default=64)
     chosen = parser.parse_args()
-    encode = encoder("json")
-    made = [(batch, encode(batch.records)) for batch in batches(chosen.records)]
+    made = columns(chosen.records)
     for mode in MODES:
         for key in ("instrument", "even"):
             measure(mode, "even" if key == "even" else "instrument", chosen.shards, made, chosen.seconds)

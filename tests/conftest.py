@@ -10,6 +10,8 @@ import pytest
 import uvloop
 
 from daemon import Host, Local, Stream
+from databases import AnyDatabase
+from postgres import PostgreSQL, server
 from raw_http import Run
 
 
@@ -51,6 +53,20 @@ def run(request: pytest.FixtureRequest) -> Run:
             return runner.run(story)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgreSQL]:
+    """One PostgreSQL for all tests that do not stop it."""
+    with server() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> AnyDatabase:
+    """A new database of either kind, without tables."""
+    kind: str = request.param
+    return AnyDatabase(tmp_path, request.getfixturevalue("postgres") if kind == "postgresql" else None)
 
 
 @pytest.hookimpl(wrapper=True)

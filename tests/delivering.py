@@ -23,6 +23,7 @@ from tickerd.local import LocalEndpoint, LocalOptions
 from tickerd.observe.counters import Report
 from tickerd.records import News, Record
 from tickerd.settings import Kinesis
+from tickerd.texts import WholeRecords
 
 RECORDS_PER_FRAME = 20  # of the state that test_checkpoint makes
 INSTRUMENTS = ("EUR/USD", "QRVA", "ZZZZ", *(f"I{number}" for number in range(21)))
@@ -70,7 +71,7 @@ class Lab:
         encode = encoder("json")
         while records > 0:
             batch = self.batch(min(records, frame_records))
-            await self.delivery.submit(batch, encode(batch.records))
+            await self.delivery.submit(batch, WholeRecords(encode(batch.records)))
             await asyncio.sleep(0)  # as the pipeline does
             records -= frame_records
 

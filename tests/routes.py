@@ -14,6 +14,7 @@ from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.settle import Fate, Outcome
 from tickerd.kinesis.shards import Shard, ShardMap
+from tickerd.texts import WholeRecords
 
 HEAD = b'{"StreamName":"s","Records":[{"Data":"'
 KEYS = ("EUR/USD", "QRVA", 'a "quoted\\" key', "ключ", *(f"K{number}" for number in range(20)))
@@ -69,7 +70,13 @@ def rows(
     """Rows of these records, for instruments with these numbers."""
     numbers = np.array([keys] * len(data) if isinstance(keys, int) else keys, np.int32)
     numbers = numbers if to is None else to.keys_of(numbers)
-    return Rows.of_frame(list(data), numbers, np.full(len(data), feed, np.uint8), frame)
+    return Rows.of_frame(WholeRecords(list(data)), numbers, np.full(len(data), feed, np.uint8), frame)
+
+
+def records_of(rows: Rows) -> list[bytes]:
+    """The bytes of each record."""
+    assert rows.texts is not None
+    return rows.texts.records()
 
 
 def entries_of(body: bytes) -> list[tuple[bytes, str]]:

@@ -6,16 +6,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import routes
-from tickerd.kinesis.aggregate import KPL, LINES, Aggregation, Aggregator
+from tickerd.kinesis.aggregate import KPL, LINES, Aggregation, Aggregator, Written
 from tickerd.kinesis.calls import OversizeError
+from tickerd.kinesis.rows import Rows
 
 KEY_BYTES = len("EUR/USD")
 BOTH = pytest.mark.parametrize("aggregation", [KPL, LINES], ids=["kpl", "lines"])
 
 
+def written(aggregation: Aggregation, rows: Rows) -> Written:
+    """Records of one shard as they stand in entries."""
+    (all_of_them,) = Aggregator(aggregation, 1024, 1024).write(rows, np.arange(len(rows)), [len(rows)])
+    return all_of_them
+
+
+def filled(
+    aggregation: Aggregation, rows: Rows, entry_bytes_max: int, *, whole: bool
+) -> list[tuple[int, bytes]]:
+    data = memoryview(bytearray(written(aggregation, rows).data))
+    return aggregation.fill(rows, data, routes.route(), entry_bytes_max, whole)
+
+
+def joined(aggregation: Aggregation, rows: Rows) -> bytes:
+    """All of them in one."""
+    ((_, data),) = filled(aggregation, rows, 2**30, whole=True)
+    return data
+
+
+def cut_lines(rows: Rows, entry_bytes_max: int) -> list[int]:
+    return [stop for stop, _ in filled(LINES, rows, entry_bytes_max, whole=False)]
+
+
 def lines_of(sizes: list[int], entry_bytes_max: int) -> list[int]:
-    rows = routes.rows([b"x" * size for size in sizes])
-    return LINES.cut(rows, routes.route(), entry_bytes_max)
+    return cut_lines(routes.rows([b"x" * size for size in sizes]), entry_bytes_max)
 
 
 @pytest.mark.parametrize(("over", "ends"), [(-1, []), (0, [3]), (1, [2])])
@@ -36,14 +59,14 @@ def test_a_line_too_large_for_an_aggregate_is_cut_off_from_both_its_neighbours()
 def test_an_entry_counts_the_key_of_its_own_first_record() -> None:
     rows = routes.rows([b"x" * 9] * 4, keys=[0, 0, 1, 1])
     assert len(routes.KEYS[1]) == 4
-    assert LINES.cut(rows, routes.route(), 20 + KEY_BYTES) == [2]
-    assert LINES.cut(rows, routes.route(), 20 + 4) == [1, 2, 4]
+    assert cut_lines(rows, 20 + KEY_BYTES) == [2]
+    assert cut_lines(rows, 20 + 4) == [1, 2, 4]
 
 
 def test_lines_end_and_a_single_record_of_the_library_goes_as_it_is() -> None:
     rows = routes.rows([b"one", b"two"])
-    assert LINES.join(rows, routes.route()) == b"one\ntwo\n"
-    assert KPL.join(rows.part(1, 2), routes.route()) == b"two"
+    assert joined(LINES, rows) == b"one\ntwo\n"
+    assert joined(KPL, rows.part(1, 2)) == b"two"
     assert KPL.split(b"two", 1) == [b"two"]
 
 
@@ -62,18 +85,19 @@ def test_entries_hold_all_records_in_order_and_have_no_room_for_the_next(
     data = [each.replace(b"\n", b"-") for each, _ in records]
     rows = routes.rows(data, keys=[key for _, key in records])
     aggregator = Aggregator(aggregation, entry_bytes, 10_000)
-    entries, left = aggregator.entries(rows, route, whole=whole)
+    entries, open_ones = aggregator.entries([written(aggregation, rows)], route, whole=whole)
+    left = aggregator.unwritten(open_ones)
     again = [aggregator.records(entry) for entry in entries]
-    assert [each for piece in again for each in piece.data] + left.data == data
+    assert [each for piece in again for each in routes.records_of(piece)] + routes.records_of(left) == data
     assert [key for piece in again for key in piece.keys.tolist()] + left.keys.tolist() == rows.keys.tolist()
     assert not (whole and len(left))
     start = 0
     for entry in entries:
-        assert entry.size == len(entry.data) + len(route.key_texts[entry.key]) <= entry_bytes
+        assert entry.size == len(entry.data) + len(route.keys[entry.key].encode()) <= entry_bytes
         stop = start + len(entry.rows)
         if stop < len(rows):
             one_more = rows.part(start, stop + 1)
-            assert len(aggregation.join(one_more, route)) + len(route.key_texts[entry.key]) > entry_bytes
+            assert len(joined(aggregation, one_more)) + len(route.keys[entry.key].encode()) > entry_bytes
         start = stop
 
 
@@ -87,16 +111,16 @@ def test_a_record_larger_than_an_aggregate_goes_alone_up_to_what_the_stream_take
     aggregator = Aggregator(aggregation, 1024, 5000)
     if over > 0:
         with pytest.raises(OversizeError, match="5001 bytes with its key; the stream takes 5000"):
-            aggregator.entries(rows, routes.route(), whole=True)
+            aggregator.entries([written(aggregation, rows)], routes.route(), whole=True)
         return
-    entries, left = aggregator.entries(rows, routes.route(), whole=False)
+    entries, left = aggregator.entries([written(aggregation, rows)], routes.route(), whole=False)
     assert [len(entry.rows) for entry in entries] == [1, 1]
     assert entries[1].size == 5000 + over
-    assert left.data == [b"small"]
+    assert routes.records_of(aggregator.unwritten(left)) == [b"small"]
 
 
 def test_a_stream_that_takes_less_than_an_aggregate_bounds_it() -> None:
     rows = routes.rows([b"x" * 100] * 100)
-    entries, _ = Aggregator(LINES, 51_200, 1024).entries(rows, routes.route(), whole=True)
+    entries, _ = Aggregator(LINES, 51_200, 1024).entries([written(LINES, rows)], routes.route(), whole=True)
     assert max(entry.size for entry in entries) <= 1024
     assert np.sum([len(entry.rows) for entry in entries]) == 100

@@ -8,7 +8,8 @@ from pathlib import Path
 import tickerd
 
 PACKAGE = Path(tickerd.__file__).parent
-BOTH = {"worker.py", "pipeline.py", "check.py"}  # the only files that know the market and a destination
+# The only files that know the market and a destination.
+BOTH = {"worker.py", "pipeline.py", "snapshot_now.py", "check.py"}
 
 
 def imports(file: Path) -> Iterator[str]:

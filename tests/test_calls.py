@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import routes
 from tickerd.kinesis.calls import fitting, request_body
 from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
+from tickerd.texts import WholeRecords
 
 ENTRIES = st.lists(
     st.tuples(st.binary(max_size=400), st.integers(0, len(routes.KEYS) - 1)), min_size=1, max_size=500
@@ -17,7 +18,9 @@ ENTRIES = st.lists(
 @given(ENTRIES)
 def test_a_request_holds_the_records_in_their_order_with_their_keys(entries: list[tuple[bytes, int]]) -> None:
     keys = np.array([key for _, key in entries], np.int32)
-    body = request_body(routes.HEAD, [data for data, _ in entries], keys, routes.route())
+    body = request_body(
+        routes.HEAD, WholeRecords([data for data, _ in entries]).base64(), keys, routes.route()
+    )
     assert routes.entries_of(body) == [(data, routes.KEYS[key]) for data, key in entries]
 
 

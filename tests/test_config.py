@@ -20,6 +20,7 @@ from tickerd.checks import LEAVES, NOT_YET, contradictions, redacted
 from tickerd.config import Loaded, SettingsError, describe, load, settings_digest, state_directory, workers
 from tickerd.cores import cgroup_cpus
 from tickerd.settings import (
+    Database,
     Kinesis,
     Market,
     Mix,
@@ -90,6 +91,8 @@ tls_certificate = ""
 tls_key = ""
 [database]
 url = "sqlite:///tickerd.db"
+tls_ca_file = ""
+iam = false
 snapshot_every_s = 60
 keep_days = 7
 [state]
@@ -591,8 +594,14 @@ class TestBounds:
             ("source.id", ["", "i-0abc", 64 * "a", "host.example"], ["-a", 65 * "a", "a/b", "..", "a b"]),
             (
                 "database.url",
-                ["", "sqlite:///a.db", "postgresql+psycopg://h/d"],
-                ["a.db", "://x", "sqlite:a"],
+                [
+                    "",
+                    "sqlite:///a.db",
+                    "sqlite:////var/a.db",
+                    "postgresql://u:p@h:5432/d",
+                    "postgresql://h/d",
+                ],
+                ["a.db", "://x", "sqlite:a", "sqlite://", "sqlite:///:memory:", "postgresql+psycopg://h/d"],
             ),
             ("state.directory", ["x", "/a b"], [""]),
         ],
@@ -622,6 +631,8 @@ class TestRules:
                 Settings(kinesis=Kinesis(aggregation="lines"), record=RecordFormat(format="msgpack")),
                 "kinesis.aggregation",
             ),
+            (Settings(database=Database(tls_ca_file="a.pem")), "database.tls_ca_file"),
+            (Settings(database=Database("postgresql://h/d", iam=True)), "database.iam"),
             (Settings(web=Web(tls_certificate="a")), "web.tls_certificate"),
             (Settings(web=Web(tls_key="a")), "web.tls_key"),
             (Settings(rate=Rate(mix=Mix(0, 0, 0))), "rate.mix"),
@@ -637,6 +648,7 @@ class TestRules:
             Settings(kinesis=Kinesis(order="key", aggregation="kpl")),
             Settings(kinesis=Kinesis(aggregation="lines")),
             Settings(kinesis=Kinesis(aggregation="kpl"), record=RecordFormat(format="msgpack")),
+            Settings(database=Database("postgresql://h/d", tls_ca_file="a.pem", iam=True)),
             Settings(web=Web(tls_certificate="a", tls_key="b")),
             Settings(rate=Rate(mix=Mix(0, 0, 0.001))),
         ],
@@ -668,7 +680,6 @@ class TestRules:
             ("destination.kind=pubsub", '"kinesis"'),
             ("destination.kind=null", '"kinesis"'),
             ("kinesis.request=cbor", '"json"'),
-            ("rate.mode=snapshot", '"stream"'),
         ],
     )
     def test_what_a_later_version_brings_is_refused_with_what_to_use(
@@ -722,8 +733,9 @@ class TestDescribe:
             list(section) for section in contract.values()
         ]
 
-    def test_the_database_is_marked_as_not_used(self) -> None:
-        assert "[database]  # not used in this version\n" in describe(load(None, [], {}))
+    def test_what_this_version_does_not_use_is_marked(self) -> None:
+        assert "[file]  # not used in this version\n" in describe(load(None, [], {}))
+        assert "[database]\n" in describe(load(None, [], {}))
 
     @pytest.mark.parametrize(
         ("url", "shown"),
@@ -756,6 +768,13 @@ class TestDescribe:
             "web=pg://u:s3cret@h",
             "database.url=pg://u:s3cret\x00@h",
             "database.url=pg://u:s3cret\nx@h",
+            # URLs that are none, and are repeated as what is wrong.
+            "database.url=pg//u:s3cret@h/db",
+            "database.url=pg:/u:s3c@ret/s3cret@h",
+            "database.url=u:s3cret@h/db",
+            "database.url:pg//u:s3cret@h",
+            "kinesis.endpoint_url=https://s3cret@h",
+            "kinesis.role_arn=s3cret@h",
         ],
     )
     def test_problems_do_not_show_passwords_either(self, argument: str) -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import stat
 import subprocess
@@ -23,6 +24,7 @@ from daemon import Daemon, Host, Json, Stream, _sets, eventually
 from test_web import Host as Pages
 from test_web import Page, request, sent, served
 from tickerd.config import SettingsError
+from tickerd.state import StateError
 from tickerd.web.app import BODY_BYTES_MAX, serve
 
 # The listening socket outlives `cleanup` (see test_web.py), and is warned of.
@@ -121,7 +123,7 @@ def test_a_rate_is_what_the_setting_takes(pages: Pages, body: bytes, status: int
     (answer,) = asked(pages, lambda: post("/rate", token_of(pages), body))
     assert answer[0] == status
     if status == 400:
-        assert "\n" not in answer.json()["error"]
+        assert "\n" not in answer.json()["detail"]
     set_to = pages.supervisor.crew.rate_set
     wanted = round(json.loads(body)["records_per_second"] * 1000) if status == 200 else None
     assert set_to == wanted
@@ -149,7 +151,7 @@ def test_what_somebody_else_holds_is_not_the_operators_to_take_back(pages: Pages
     pages.supervisor.drain("ec2", "the instance is terminated")
     (answer,) = asked(pages, lambda: post("/undrain", token_of(pages)))
     assert answer[0] == 409
-    assert "ec2: the instance is terminated" in answer.json()["error"]
+    assert "ec2: the instance is terminated" in answer.json()["detail"]
 
 
 def test_reading_needs_the_token_where_that_is_set_but_health_never_does(pages: Pages) -> None:
@@ -202,6 +204,42 @@ def test_a_token_file_that_holds_none_is_named(
         uvloop.run(serve(pages.supervisor))
     (problem,) = error.value.problems
     assert problem.startswith(f"web.token_file: {file}")
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"short"])
+def test_a_token_of_the_state_directory_that_is_none_lets_nobody_in(
+    pages: Pages, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(StateError, match="holds no token; remove it"):
+        uvloop.run(serve(pages.supervisor))
+
+
+def test_a_token_that_is_emptied_while_it_runs_is_not_taken_up(host: Host, stream: Stream) -> None:
+    daemon = host.run(**stream.settings)
+    daemon.until_acked()
+    token = (host.state / "token").read_text().strip()
+    (host.state / "token").write_text("")
+    daemon.send(signal.SIGHUP)
+    eventually("the refusal", lambda: daemon.logged("holds no token"))
+    assert call(daemon, "/drain", token="")[0] == 401
+    assert call(daemon, "/drain", token=token)[0] == 200
+    assert daemon.stop() == 0
+
+
+def test_a_token_that_everybody_may_read_is_warned_of(
+    pages: Pages, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "its-token"
+    file.write_bytes(b"x" * 32)
+    with_web(pages, token_file=str(file))
+    for mode, lines in ((0o640, 0), (0o644, 1)):
+        caplog.clear()
+        file.chmod(mode)
+        asked(pages, lambda: request("/livez"))
+        found = [line for line in caplog.messages if "everybody may read it" in line]
+        assert len(found) == lines
+    assert f"{file} holds the control token" in found[0]
 
 
 @pytest.fixture(scope="module")
@@ -367,17 +405,24 @@ def test_no_secret_is_shown_anywhere(host: Host, stream: Stream) -> None:
         assert planted not in shown
 
 
-def test_a_socket_that_the_service_manager_holds_is_taken_over(host: Host, stream: Stream) -> None:
+def test_all_sockets_that_the_service_manager_holds_are_taken_over(host: Host, stream: Stream) -> None:
+    unix = host.directory / "http.sock"
     code = (
         "import os, socket, sys\n"
-        "s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True)\n"
-        "os.dup2(s.fileno(), 3); os.set_inheritable(3, True)\n"
-        "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': 'http'}\n"
+        "first, second = (socket.create_server(('127.0.0.1', 0)) for _ in range(2))\n"
+        "unix = socket.socket(socket.AF_UNIX); unix.bind(sys.argv.pop(1)); unix.listen()\n"
+        "memory = os.memfd_create('something-stored')\n"
+        "print(first.getsockname()[1], second.getsockname()[1], flush=True)\n"
+        "given = [first.fileno(), memory, second.fileno(), unix.fileno()]\n"
+        "kept = [os.dup(os.dup(os.dup(os.dup(fd)))) for fd in given]\n"
+        "for number, fd in enumerate(kept, 3): os.dup2(fd, number); os.set_inheritable(number, True)\n"
+        "names = 'http:stored:http:http'\n"
+        "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '4', 'LISTEN_FDNAMES': names}\n"
         "os.execv(sys.executable, [sys.executable, '-P', '-m', 'tickerd', *sys.argv[1:]])\n"
     )
     sets = {**stream.settings, "state__directory": str(host.state), "source__workers": 1}
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "run", *_sets(sets)],
+        [sys.executable, "-c", code, str(unix), "run", *_sets(sets)],
         env=host.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -385,16 +430,16 @@ def test_a_socket_that_the_service_manager_holds_is_taken_over(host: Host, strea
     )
     try:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
-
-        def answers() -> bool:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for port in process.stdout.readline().split():
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
             connection.request("GET", "/livez")  # waits in the queue until the daemon is up
-            answered = connection.getresponse().status == 200
+            assert connection.getresponse().status == 200
             connection.close()
-            return answered
-
-        assert answers()
+        # A unix socket of the service manager's is no control socket: anybody may connect to it.
+        with socket.socket(socket.AF_UNIX) as connecting:
+            connecting.connect(str(unix))
+            connecting.sendall(post("/drain"))
+            assert connecting.recv(100).startswith(b"HTTP/1.1 401")
     finally:
         process.terminate()
         process.communicate()

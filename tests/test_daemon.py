@@ -133,6 +133,35 @@ def test_a_signal_to_the_whole_group_drains_as_well(host: Host, stream: Stream) 
     assert not daemon.logged("died")
 
 
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_what_is_the_supervisors_to_answer_ends_no_worker(
+    host: Host, stream: Stream, number: signal.Signals
+) -> None:
+    daemon = host.run(**stream.settings)
+    # Also while they are starting.
+    workers = daemon.until(
+        "the workers' start", lambda status: all(worker["pid"] for worker in status["workers"])
+    )["workers"]
+    for _ in range(2):
+        for worker in workers:
+            os.kill(worker["pid"], number)
+        daemon.until_acked(500)
+    assert daemon.workers() == [worker["pid"] for worker in workers]
+    assert daemon.counter("tickerd_worker_restarts_total") == 0
+    assert daemon.stop() == 0
+
+
+def test_quit_ends_it_at_once_with_an_account(host: Host, stream: Stream) -> None:
+    daemon = host.run(**stream.settings, source__drain_max_s=3600)
+    daemon.until_acked()
+    stream.faults(throttled=1.0)
+    daemon.until("a backlog", lambda status: all(worker["owed"] > 300 for worker in status["workers"]))
+    os.killpg(daemon.pid, signal.SIGQUIT)  # as a terminal does
+    assert daemon.wait() == 75
+    assert all(source["owed"] for source in host.account()["sources"])
+    assert not host.pids("tickerd.worker")
+
+
 def test_a_second_signal_is_quick_and_the_exit_line_names_what_is_owed(host: Host, stream: Stream) -> None:
     daemon = host.run(**stream.settings, source__drain_max_s=3600)
     daemon.until_acked()

@@ -12,6 +12,8 @@ from delivering import (
     stored,
 )
 from tickerd.kinesis.calls import OversizeError
+from tickerd.local import Faults
+from tickerd.texts import WholeRecords
 
 
 @pytest.mark.parametrize("aggregation", ["none", "kpl", "lines"])
@@ -20,9 +22,28 @@ def test_a_record_that_the_stream_does_not_take_is_an_error_and_never_sent(aggre
         async with local() as (endpoint, url), lab(url, shard_limits=False, aggregation=aggregation) as made:
             batch = made.batch(2)
             with pytest.raises(OversizeError, match="the stream takes 1048576"):  # noqa: PT012  one or the other
-                await made.delivery.submit(batch, [b"{}", b"x" * 1024 * 1024])
+                await made.delivery.submit(batch, WholeRecords([b"{}", b"x" * 1024 * 1024]))
                 await made.delivery.drain()
             assert stored(endpoint) <= 1
+
+    asyncio.run(story())
+
+
+def test_of_large_calls_fewer_are_on_their_way() -> None:
+    async def story() -> None:
+        settings = {"shard_limits": False, "aggregation": "lines", "calls_in_flight_max": 16}
+        faults = Faults(latency_ms=300)
+        async with local(faults=faults, shards=8) as (_, url), lab(url, **settings) as made:
+            sending = asyncio.create_task(made.send(150_000))
+            most = 0
+            while not sending.done():
+                await asyncio.sleep(0.01)
+                most = max(most, made.report.requests_in_flight)
+            await sending
+            await made.delivery.drain()
+            # 16 times 192 KiB are reached by the fourth call of 700 KiB in base64; some are not full.
+            assert 2 <= most <= 8
+            assert sum(made.report.counts.records_acked) == 150_000
 
     asyncio.run(story())
 

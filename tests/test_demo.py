@@ -40,7 +40,7 @@ def acked(page: str) -> int:
 
 def until_it_delivers(host: Host, process: Process) -> str:
     """Wait until the demo's daemon delivers; the address of its page."""
-    pattern = re.compile(r"^page +(http://\S+)/status$", re.MULTILINE)
+    pattern = re.compile(r"^page +(http://\S+)/$", re.MULTILINE)
     page = eventually("the page's address", lambda: pattern.search(process.said()), process.said)[1]
     eventually("records", lambda: acked(page), process.said)
     return page

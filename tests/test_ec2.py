@@ -1,14 +1,21 @@
 """An EC2 instance's life as the daemon meets it: metadata with tokens, notices, warm pools, fleet rates."""
 
 import asyncio
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from daemon import Daemon, Host, Stream, eventually
 from fake_aws import GROUP, INSTANCE, FakeAws, fake_aws
+from tickerd.host.ec2 import Instance
 from tickerd.host.imds import Metadata, MetadataError, is_ec2
+from tickerd.settings import Rate, Settings, Source
+from tickerd.state import StateDirectory
+from tickerd.supervisor import Supervisor
 
 SPOT = "spot/instance-action"
 REBALANCE = "events/recommendations/rebalance"
@@ -127,6 +134,21 @@ def test_a_life_from_launch_to_termination(host: Host, stream: Stream, aws: Fake
         assert secret not in daemon.said()
 
 
+def test_a_notice_that_is_taken_back_is_over(host: Host, stream: Stream, aws: FakeAws) -> None:
+    """As for an instance that was stopped or hibernated, and comes back."""
+    aws.pages[SPOT] = '{"action": "hibernate", "time": "2026-11-24T08:24:00Z"}'
+    aws.pages[REBALANCE] = '{"noticeTime": "2026-11-24T08:22:00Z"}'
+    daemon = start(host, stream, aws)
+    daemon.until("that it idles", lambda status: status["state"] == "drained")
+    del aws.pages[SPOT]
+    daemon.until_acked(300)
+    assert "rebalance: EC2 recommends" in daemon.get("/readyz?verbose")[1]
+    del aws.pages[REBALANCE]
+    daemon.until_ready()
+    assert daemon.stop() == 0
+    assert whole(host, stream)
+
+
 def test_while_a_drain_takes_long_the_group_is_asked_to_wait(
     host: Host, stream: Stream, aws: FakeAws
 ) -> None:
@@ -183,6 +205,81 @@ def test_the_fleets_rate_is_shared_by_the_groups_size(host: Host, stream: Stream
     assert aws.actions == ["DescribeAutoScalingGroups"]
     assert daemon.stop() == 0
     assert whole(host, stream)
+
+
+class Polled:
+    """An instance whose polls the test makes, with a supervisor that starts no worker."""
+
+    def __init__(self, directory: Path, aws: FakeAws, fleet_records_per_second: float) -> None:
+        self._aws = aws
+        rate = Rate(fleet_records_per_second=fleet_records_per_second)
+        settings = msgspec.structs.replace(Settings(), source=Source(workers=1), rate=rate)
+        self.supervisor = Supervisor(settings, StateDirectory(directory), records=None, seconds=None)
+
+    def settled(self, *steps: Callable[[], None]) -> list[float]:
+        """The host's rate after the poll that follows each step, in records per second."""
+
+        async def story() -> list[float]:
+            async with Metadata(self._aws.url) as metadata:
+                instance = Instance(self.supervisor, metadata, INSTANCE)
+                rates = []
+                for step in steps:
+                    step()
+                    await instance.poll()
+                    rates.append(self.supervisor.crew.plan().milli_records_per_second / 1000)
+                return rates
+
+        return asyncio.run(story())
+
+
+@pytest.fixture
+def on_ec2(aws: FakeAws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process is on the instance, too."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("on_ec2")
+def test_a_share_follows_the_groups_size_and_the_settings(
+    tmp_path: Path, aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tickerd.host.ec2.CAPACITY_S", 0.0)
+    polled = Polled(tmp_path, aws, 1000)
+
+    def desired(hosts: int) -> Callable[[], None]:
+        return lambda: setattr(aws, "desired", hosts)
+
+    # A group of nobody, as it is for a moment when it ends, is one of us alone.
+    assert polled.settled(*map(desired, (4, 5, 1, 3, 0))) == [250, 200, 1000, 333.333, 1000]
+
+
+@pytest.mark.usefixtures("on_ec2")
+def test_a_fleets_rate_that_is_changed_by_a_reload_is_shared_at_once(tmp_path: Path, aws: FakeAws) -> None:
+    polled = Polled(tmp_path, aws, 1000)
+
+    def reloaded() -> None:
+        settings = polled.supervisor.settings
+        rate = Rate(fleet_records_per_second=300)
+        polled.supervisor.settings = msgspec.structs.replace(settings, rate=rate)
+
+    assert polled.settled(lambda: None, reloaded) == [250, 75]
+    assert aws.actions == ["DescribeAutoScalingGroups"]  # its size is known
+
+
+@pytest.mark.usefixtures("on_ec2")
+def test_a_group_that_does_not_answer_is_asked_less_and_less_often(
+    tmp_path: Path, aws: FakeAws, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tickerd.host.ec2.POLL_S", 0.2)
+    aws.failing = True
+    polls = [lambda: time.sleep(0.1)] * 40
+    rates = Polled(tmp_path, aws, 1000).settled(*polls)
+    assert rates == [0] * 40  # and nothing is generated
+    calls = len(aws.actions) // 2  # each is tried twice
+    assert 3 <= calls <= 8
+    assert len([line for line in caplog.messages if "InternalFailure" in line]) == 1
 
 
 def test_without_knowing_its_share_a_host_adds_no_load(host: Host, stream: Stream, aws: FakeAws) -> None:

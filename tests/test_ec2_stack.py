@@ -135,7 +135,7 @@ def test_the_user_data_is_a_script_that_installs_and_starts(stack: Stack) -> Non
     agent = script.split("<<'AGENT'\n")[1].split("AGENT\n")[0]
     (collected,) = json.loads(agent)["logs"]["logs_collected"]["files"]["collect_list"]
     unit = (EC2 / "tickerd-metrics.service").read_text()
-    assert f"truncate:{collected['file_path']}" in unit
+    assert f"> {collected['file_path']}'\n" in unit
 
 
 def test_the_role_may_what_it_needs_and_no_more(stack: Stack) -> None:
@@ -166,12 +166,16 @@ def test_the_role_may_what_it_needs_and_no_more(stack: Stack) -> None:
     assert [action for action, where in allowed.items() if where == "*"] == [
         "autoscaling:DescribeAutoScalingGroups"
     ]
-    assert allowed["kinesis:PutRecords"].endswith(f"stream/{stack.resources['Stream']}")
-    assert allowed["autoscaling:CompleteLifecycleAction"].endswith(
-        ":autoScalingGroup:*:autoScalingGroupName/ticks-hosts"
-    )
+    # As for the others: one stream, one group (the star is its uuid), one object, one log group.
+    for action, where in allowed.items():
+        if action.startswith("kinesis:"):
+            assert where == f"arn:aws:kinesis:{REGION}:123456789012:stream/{stack.resources['Stream']}"
+        elif "Lifecycle" in action:
+            assert where.startswith(f"arn:aws:autoscaling:{REGION}:123456789012:autoScalingGroup:*:")
+            assert where.endswith(":autoScalingGroupName/ticks-hosts")
     assert allowed["s3:GetObject"] == "arn:aws:s3:::bundles/tickerd/bundle.tar.gz"
-    assert "*" not in allowed["logs:PutLogEvents"].removesuffix(":*")
+    assert allowed["logs:PutLogEvents"] == allowed["logs:CreateLogStream"]
+    assert allowed["logs:PutLogEvents"].removesuffix(":*").endswith(":log-group:/tickerd/ticks")
 
 
 def test_template_and_daemon_agree_on_names() -> None:

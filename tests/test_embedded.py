@@ -76,9 +76,9 @@ def test_a_line_is_what_the_format_asks_for_and_sums_are_the_minutes() -> None:
 
 @pytest.mark.slow
 def test_a_daemon_writes_the_line_each_minute_among_the_others(host: Host, stream: Stream) -> None:
-    daemon = host.run(**stream.settings, log__embedded_metrics=True)
-    daemon.until_acked()
-    os.kill(daemon.workers()[0], signal.SIGKILL)
+    daemon = host.run(**stream.settings, log__embedded_metrics=True, log__level="error")
+    workers = eventually("the workers", lambda: host.pids("tickerd.worker"))
+    os.kill(workers[0], signal.SIGKILL)
     line = eventually(
         f"the line after {EVERY_S:.0f} s",
         lambda: next((line for line in daemon.lines() if "_aws" in line), None),
@@ -88,4 +88,6 @@ def test_a_daemon_writes_the_line_each_minute_among_the_others(host: Host, strea
     assert line["records_acked"] > 10_000
     assert line["worker_restarts"] == 1
     assert 0 < line["utilization_ratio"] <= 1
+    # What a group scales by is written though the level leaves everything else out.
+    assert {each["level"] for each in daemon.lines() if "_aws" not in each} <= {"error"}
     assert daemon.stop() == 0

@@ -356,6 +356,21 @@ def test_a_new_supervisor_kills_a_dead_ones_worker_that_hangs(host: Host, stream
     assert not host.pids()
 
 
+def test_a_stop_right_after_the_start_delivers_what_was_owed_before(host: Host, stream: Stream) -> None:
+    for state in ("starting", "running"):
+        daemon = host.run(**stream.settings)
+        daemon.until_acked(500)
+        all_killed(host, daemon)
+        again = host.run(**stream.settings)
+        again.until(state, lambda status: all(worker["pid"] for worker in status["workers"]))
+        if state == "running":
+            again.until_ready()
+        assert again.stop() == 0, again.said()
+        for left in host.checkpoints().values():
+            assert left["lowest_unacknowledged"] == left["begun_below"]
+    assert nothing_lost(host.verify(stream))
+
+
 # --- what comes back is not what was there before
 
 

@@ -5,6 +5,8 @@ Two readers judge: AWS's own for Python, on Google's protobuf, and aiokpl's, wri
 
 import base64
 import hashlib
+from collections.abc import Sequence
+from itertools import chain, pairwise
 
 import aiokpl  # type: ignore[import-untyped]  # it has types, but does not say so
 import numpy as np
@@ -19,15 +21,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tickerd.kinesis.kpl import (
-    MAGIC,
-    OVERHEAD_BYTES,
-    aggregate,
-    aggregate_bytes,
-    cut,
-    deaggregate,
-    growth_bytes,
-)
+from tickerd.kinesis import kpl
+from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, deaggregate, heads
 
 untimed = settings(deadline=None)  # how long an example takes is the machine's affair
 
@@ -40,6 +35,37 @@ DATA = st.builds(lambda size, fill: (fill * size)[:size], SIZES, st.binary(min_s
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256).map(str.encode)
 TABLES = st.lists(KEYS, min_size=1, max_size=12, unique=True)
 HASH_KEYS = st.integers(0, 2**128 - 1).map(lambda number: str(number).encode())
+
+
+def aggregate(keys: Sequence[int], data: Sequence[bytes], table: Sequence[bytes]) -> bytes:
+    """The aggregate of records with these keys, numbers of the table."""
+    sizes = np.fromiter(map(len, data), np.int32, len(data))
+    written = b"".join(chain.from_iterable(zip(heads(sizes), data, strict=True)))
+    return kpl.aggregate(
+        np.array(keys, np.int32),
+        sizes,
+        memoryview(bytearray(written)),
+        KeyTable(table),
+        list(dict.fromkeys(keys)),
+    )
+
+
+def cut(
+    keys: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    table: KeyTable,
+    entry_bytes_max: int,
+    whole: bool = False,
+) -> list[int]:
+    """Where aggregates end; each has the keys of its records in the order of their first."""
+    cuts = kpl.cut(keys, sizes, table, entry_bytes_max, whole=whole)
+    for (start, _), (stop, used) in pairwise([kpl.Cut(0, []), *cuts]):
+        assert used == list(dict.fromkeys(keys[start:stop].tolist()))
+    return [each.stop for each in cuts]
+
+
+def table_of(key_bytes: NDArray[np.int32]) -> KeyTable:
+    return KeyTable([b"k" * size for size in key_bytes.tolist()])
 
 
 @st.composite
@@ -210,7 +236,7 @@ def test_the_size_is_known_exactly_before_anything_is_built(
     records: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
 ) -> None:
     keys, sizes, key_bytes = records
-    running = aggregate_bytes(keys, sizes, key_bytes)
+    running = aggregate_bytes(keys, sizes, table_of(key_bytes))
     for count in {1, len(keys) // 2 + 1, len(keys)}:
         assert running[count - 1] == true_bytes(keys[:count], sizes[:count], key_bytes)
 
@@ -219,27 +245,7 @@ def test_the_size_is_known_exactly_before_anything_is_built(
 def test_the_size_is_exact_where_an_index_takes_a_byte_more(count: int) -> None:
     keys, key_bytes = np.arange(count, dtype=np.int32), np.full(count, 5, np.int32)
     sizes = np.full(count, 2, np.int32)
-    assert aggregate_bytes(keys, sizes, key_bytes)[-1] == true_bytes(keys, sizes, key_bytes)
-
-
-@untimed
-@given(columns(), st.integers(1, 5), st.integers(1, 4))
-def test_growth_is_never_below_the_size_of_any_shards_aggregate_and_hardly_above(
-    records: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]], parts: int, shard_count: int
-) -> None:
-    keys, sizes, key_bytes = records
-    shards = keys % shard_count
-    used = np.zeros(len(key_bytes), dtype=np.bool_)
-    total = np.full(shard_count, OVERHEAD_BYTES, dtype=np.int64)
-    for part in np.array_split(np.arange(len(keys)), parts):
-        growth = growth_bytes(keys[part], sizes[part], key_bytes, used)
-        np.add.at(total, shards[part], growth)
-        used[keys[part]] = True
-    for shard in range(shard_count):
-        own = shards == shard
-        if own.any():
-            true = true_bytes(keys[own], sizes[own], key_bytes)
-            assert true <= total[shard] <= true + (2 * own.sum() if len(key_bytes) > 128 else 0)
+    assert aggregate_bytes(keys, sizes, table_of(key_bytes))[-1] == true_bytes(keys, sizes, key_bytes)
 
 
 @untimed
@@ -253,7 +259,7 @@ def test_no_aggregate_is_too_large_and_none_leaves_room_for_the_next_record(
         return true_bytes(keys[start:stop], sizes[start:stop], key_bytes) + int(key_bytes[keys[start]])
 
     start = 0
-    for stop in [*cut(keys, sizes, key_bytes, entry_bytes_max), len(keys)]:
+    for stop in [*cut(keys, sizes, table_of(key_bytes), entry_bytes_max), len(keys)]:
         if stop == start:  # nothing is left out
             assert entry_bytes(stop - 1, stop) > entry_bytes_max
             break
@@ -269,25 +275,27 @@ def test_an_aggregate_and_its_entrys_key_have_the_largest_size_and_no_byte_more(
 ) -> None:
     keys, sizes, key_bytes = np.array([1, 0, 1]), np.array([150, 160, 170]), np.array([4, 7])
     size = true_bytes(keys, sizes, key_bytes) + 7
-    assert cut(keys, sizes, key_bytes, size + spare) == ends
+    assert cut(keys, sizes, table_of(key_bytes), size + spare) == ends
 
 
 @pytest.mark.parametrize(("over", "ends"), [(-1, []), (0, []), (1, [1])])
 def test_a_record_too_large_for_an_aggregate_is_an_end_of_its_own(over: int, ends: list[int]) -> None:
     keys, sizes, key_bytes = np.array([0]), np.array([1000]), np.array([4])
     entry_bytes_max = true_bytes(keys, sizes, key_bytes) + 4 - over
-    assert cut(keys, sizes, key_bytes, entry_bytes_max) == ends
+    assert cut(keys, sizes, table_of(key_bytes), entry_bytes_max) == ends
     among_small_ones = np.array([10, 10, 1000, 1000, 10])
-    assert cut(np.zeros(5, np.int32), among_small_ones, key_bytes, entry_bytes_max) == [2, 3, 4]
+    assert cut(np.zeros(5, np.int32), among_small_ones, table_of(key_bytes), entry_bytes_max) == [2, 3, 4]
 
 
-def test_cutting_can_begin_anywhere_and_nothing_can_be_cut() -> None:
-    keys, sizes, key_bytes = np.zeros(100, np.int32), np.full(100, 165, np.int32), np.array([7], np.int32)
-    ends = cut(keys, sizes, key_bytes, 2000)
+def test_what_fills_no_aggregate_is_left_or_is_the_last() -> None:
+    keys, sizes, table = np.zeros(100, np.int32), np.full(100, 165, np.int32), KeyTable([b"EUR/USD"])
+    ends = cut(keys, sizes, table, 2000)
     assert len(ends) > 3
-    assert cut(keys, sizes, key_bytes, 2000, start=ends[1]) == ends[2:]
-    assert cut(keys, sizes, key_bytes, 2000, start=100) == []
-    assert cut(keys[:0], sizes[:0], key_bytes, 2000) == []
+    assert cut(keys, sizes, table, 2000, whole=True) == [*ends, 100]
+    assert cut(keys[: ends[0]], sizes[: ends[0]], table, 2000) == []
+    assert cut(keys[: ends[0] + 1], sizes[: ends[0] + 1], table, 2000) == [ends[0]]
+    for whole in (False, True):
+        assert cut(keys[:0], sizes[:0], table, 2000, whole) == []
 
 
 # From here on: what is no aggregate of ours.

@@ -123,7 +123,9 @@ def test_what_waits_is_handed_over_as_it_was_put(aggregation: object) -> None:
     box.settle(call, routes.answer(None), set(), NOW_S)
     box.put(routes.rows(data, keys), NOW_S)
     handed = [
-        (key, each) for rows in box.leave() for key, each in zip(rows.keys.tolist(), rows.data, strict=True)
+        (key, each)
+        for rows in box.leave()
+        for key, each in zip(rows.keys.tolist(), routes.records_of(rows), strict=True)
     ]
     for key in range(len(routes.KEYS)):
         mine = [each for number, each in zip(keys, data, strict=True) if number == key]

@@ -506,6 +506,9 @@ class Office:
         is_open: NDArray[np.bool_] = (rows % 2 == 0) & (frame // 960 % 2 == 0)
         return is_open
 
+    def last_open_ms(self, times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        raise NotImplementedError("no snapshot is asked for here")
+
 
 def test_closed_instruments_emit_nothing_and_keep_their_prices(market: Market) -> None:
     hours = Market(1, UNIVERSE, Office())

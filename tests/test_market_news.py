@@ -1,5 +1,7 @@
 """Stories: they move their price from their frame on, are told from then on, in takes, and keep their id."""
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import pytest
@@ -235,3 +237,32 @@ def test_a_currencys_story_moves_its_pairs(stories: Stories) -> None:
             assert (steps[3] < 0) == up  # a stronger yen, fewer of them for a dollar
             moved += abs(steps[3]) > 5 * np.median(np.abs(steps))
     assert moved >= 1
+
+
+# What is told of them
+
+
+def test_stories_between_two_frames_are_those_of_their_days_each_once(stories: Stories) -> None:
+    first, end = DAY * FRAMES_PER_DAY + 1000, (DAY + 2) * FRAMES_PER_DAY - 1000
+    cuts = [first, first + 1, DAY * FRAMES_PER_DAY + 700_000, (DAY + 1) * FRAMES_PER_DAY, end]
+    whole = stories.between(first, end)
+    assert [each for low, high in pairwise(cuts) for each in stories.between(low, high)] == whole
+    days = [stories.day(DAY), stories.day(DAY + 1)]
+    told = sum(int((day.exists & (day.frames >= first) & (day.frames < end)).sum()) for day in days)
+    assert len(whole) == told > 500
+    assert [each.frame for each in whole] == sorted(each.frame for each in whole)
+    assert stories.between(whole[0].frame, whole[0].frame) == []
+
+
+def test_a_storys_move_is_what_it_does_to_the_price(stories: Stories) -> None:
+    rise, seen = 30 * 60 * 16, 0
+    for day in range(DAY, DAY + 3):
+        subject, frame = largest(stories, day)
+        about = [each for each in stories.between(frame - rise, frame + rise) if each.subject == subject]
+        if len(about) != 1 or (frame + rise) // FRAMES_PER_DAY != day:
+            continue  # another one moves it too
+        (story,), seen = about, seen + 1
+        moves = stories.impact(np.array([frame, frame + rise + 1]))[:, subject] * JUMP_UNIT
+        assert moves[1] - moves[0] == pytest.approx(story.move, rel=0.01)
+        assert np.sign(story.move) == np.sign(story.sentiment) != 0
+    assert seen

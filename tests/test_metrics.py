@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from daemon import Daemon, Host, Local, eventually
 from tickerd.observe.counters import ERROR_CODES
+from tickerd.store.faults import CODES
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -27,6 +28,13 @@ COUNTERS = {
     "frames_regenerated": {"worker"},
     "frames_skipped": {"worker"},
     "reloads": {"result"},
+    "snapshots_on_demand": {"outcome"},
+    "database_rows_written": {"table"},
+    "database_snapshots_written": set(),
+    "database_snapshots_skipped": set(),
+    "database_errors": {"error_code"},
+    "events_dropped": set(),
+    "event_listeners_refused": set(),
 }
 HISTOGRAMS = {
     "put_request_duration_seconds",
@@ -49,7 +57,10 @@ GAUGES = {
     "stream_info": {"stream", "distribution", "aggregation", "order"},
     "draining": set(),
     "ready": set(),
+    "event_listeners": set(),
     "build_info": {"version", "python"},
+    "database_up": set(),
+    "database_last_snapshot_timestamp_seconds": set(),
 }
 
 
@@ -100,7 +111,7 @@ def test_labels_have_values_of_bounded_sets(daemon: Daemon) -> None:
     assert values["feed"] == {"forex", "stock", "news"}
     assert values["outcome"] == {"acknowledged", "partial", "failed"}
     assert values["reason"] == {"exception", "signal", "killed", "hung", "terminated"}
-    assert values["error_code"] <= set(ERROR_CODES)
+    assert values["error_code"] <= {*ERROR_CODES, *CODES}
     assert {"ProvisionedThroughputExceededException", "AccessDeniedException"} <= values["error_code"]
 
 

@@ -89,6 +89,17 @@ def test_a_call_holds_10_mib_of_data_and_keys_and_no_byte_more(spare: int, calls
     assert box.empty
 
 
+def test_longer_keys_of_a_newer_map_count_in_a_call_too() -> None:
+    size = CALL_BYTES_MAX // ENTRIES_PER_CALL_MAX - 1
+    box = outbox(routes.route(1, partition_key="even"))
+    box.put(routes.rows([b"x" * size] * ENTRIES_PER_CALL_MAX), NOW_S)
+    box.reroute(routes.route(64, partition_key="even"))
+    box.flush()
+    for call in taken(box, NOW_S):
+        assert sum(len(data) + len(key) for data, key in routes.entries_of(call.body)) <= CALL_BYTES_MAX
+    assert box.empty
+
+
 @pytest.mark.parametrize("over", [-1, 0, 1])
 def test_an_entry_has_the_streams_size_at_most(over: int) -> None:
     box = outbox(entry_bytes_max=2048)
@@ -232,7 +243,7 @@ def test_all_that_waits_is_handed_over_whatever_it_waits_for() -> None:
     box.put(routes.rows([b"parked"] * 500), NOW_S)
     taken(box, NOW_S)
     box.put(routes.rows([b"fresh"]), NOW_S)
-    assert [set(rows.data) for rows in box.leave()] == [{b"failed"}, {b"parked"}, {b"fresh"}]
+    assert [set(routes.records_of(rows)) for rows in box.leave()] == [{b"failed"}, {b"parked"}, {b"fresh"}]
     assert box.empty
     assert box.due_s(NOW_S) is None
     assert taken(box, NOW_S + 60) == []

@@ -39,6 +39,7 @@ class Impatient(Source):
         waits_for_frame = self.progress.next_frame >= due_below(self.clock.now_ns())
         if (waits_for_frame and seconds > 0) or seconds == SAVE_PAUSE_S:
             self.stop()
+            self._regenerate_below = 0  # nor does it wait for what is owed: its clock stands
         await super()._sleep(seconds)
 
 
@@ -66,16 +67,17 @@ class Lab:
         self,
         begin: Checkpoint,
         now_frame: int = NOW_FRAME,
-        rates_at: Callable[[int], Rates] | None = lambda _frame: RATES,
+        cadence_at: Callable[[int], Rates] | None = lambda _frame: RATES,
+        kind: type[Source] = Impatient,
         **options: Any,
     ) -> Source:
         options.setdefault("catch_up_factor", 100.0)
-        made = Impatient(
+        made = kind(
             self.path,
             begin,
             self.report,
             before_save=self.saved,
-            rates_at=rates_at,
+            cadence_at=cadence_at,
             digest="digest",
             **options,
         )
@@ -176,6 +178,31 @@ def test_frames_owed_are_made_again_with_the_same_counts_and_counted(lab: Lab) -
     assert sum(lab.report.counts.records_generated) == 30 * 20
 
 
+def test_a_source_that_is_stopped_at_once_still_finishes_what_is_owed(lab: Lab) -> None:
+    source = lab.source(at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10))
+    source.stop()
+    parts = asyncio.run(taken(source))
+    assert [part.frame for part in parts] == list(range(NOW_FRAME - 30, NOW_FRAME - 10))
+    assert not lab.path.exists()  # nothing new was reserved
+
+
+def test_a_stopped_source_waits_for_owed_frames_that_are_due_soon_but_not_for_a_clock_set_back(
+    lab: Lab,
+) -> None:
+    class Passing(SetClock):
+        def now_ns(self) -> int:
+            self.frame += 1
+            return super().now_ns()
+
+    source = lab.source(at(NOW_FRAME - 1, begun_below=NOW_FRAME + 20), kind=Source)
+    source.clock = Passing(NOW_FRAME)
+    source.stop()
+    assert len(asyncio.run(taken(source))) == 21
+    source = lab.source(at(NOW_FRAME + 3000, begun_below=NOW_FRAME + 3020), kind=Source)
+    source.stop()
+    assert asyncio.run(taken(source)) == []
+
+
 def test_frames_counted_by_a_dead_worker_are_not_counted_as_generated_again(lab: Lab) -> None:
     source = lab.source(at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10), counted_below=NOW_FRAME - 12)
     asyncio.run(taken(source))
@@ -185,7 +212,7 @@ def test_frames_counted_by_a_dead_worker_are_not_counted_as_generated_again(lab:
 
 def test_the_rates_of_new_frames_begin_a_segment_where_nothing_was_reserved(lab: Lab) -> None:
     begin = at(NOW_FRAME - 30, begun_below=NOW_FRAME - 10)
-    source = lab.source(begin, rates_at=lambda _frame: Rates(16_000, 0, 0))
+    source = lab.source(begin, cadence_at=lambda _frame: Rates(16_000, 0, 0))
     parts = asyncio.run(taken(source))
     assert [part.records for part in parts] == [20] * 20 + [1] * 10
     assert gapless(parts)
@@ -195,7 +222,7 @@ def test_stages_become_segments_while_running(lab: Lab) -> None:
     def rising(frame: int) -> Rates:
         return Rates(16_000 * (1 + (frame - (NOW_FRAME - 64)) // FRAMES_PER_SECOND), 0, 0)
 
-    source = lab.source(at(NOW_FRAME - 64), rates_at=rising)
+    source = lab.source(at(NOW_FRAME - 64), cadence_at=rising)
     parts = asyncio.run(taken(source))
     assert [part.records for part in parts] == [1] * 16 + [2] * 16 + [3] * 16 + [4] * 16
     assert gapless(parts)
@@ -214,7 +241,7 @@ def test_frames_older_than_the_maximum_are_skipped_up_to_half_of_it(lab: Lab) ->
 def test_frames_of_a_rate_of_0_are_skipped_too(lab: Lab) -> None:
     none = Rates(0, 0, 0)
     old = NOW_FRAME - 1000 * FRAMES_PER_SECOND
-    source = lab.source(at(old, rates=none), rates_at=lambda _frame: none, catch_up_max_s=10.0)
+    source = lab.source(at(old, rates=none), cadence_at=lambda _frame: none, catch_up_max_s=10.0)
     parts = asyncio.run(taken(source))
     assert [part.frame for part in parts] == list(range(NOW_FRAME - 80, NOW_FRAME))
 
@@ -267,9 +294,9 @@ def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
         await source.finish()
         return parts
 
-    before = asyncio.run(to_the_end(lab.source(at(NOW_FRAME - 60), rates_at=rising)))
+    before = asyncio.run(to_the_end(lab.source(at(NOW_FRAME - 60), cadence_at=rising)))
     last = checkpoint.read(lab.path)
-    after = asyncio.run(to_the_end(lab.source(last, now_frame=NOW_FRAME + 20, rates_at=rising)))
+    after = asyncio.run(to_the_end(lab.source(last, now_frame=NOW_FRAME + 20, cadence_at=rising)))
     frames = [part.frame for part in [*before, *after]]
     assert frames == list(range(NOW_FRAME - 60, NOW_FRAME + 20))
     assert [part.records for part in [*before, *after]] == [1 + at // 16 for at in range(80)]
@@ -277,7 +304,7 @@ def test_a_clean_end_amid_a_ramp_is_gone_on_from(lab: Lab) -> None:
 
 
 def test_a_retired_source_gives_out_what_it_owes_at_once_and_ends(lab: Lab) -> None:
-    source = lab.source(at(NOW_FRAME - 70, begun_below=NOW_FRAME - 50), rates_at=None)
+    source = lab.source(at(NOW_FRAME - 70, begun_below=NOW_FRAME - 50), cadence_at=None)
 
     async def to_the_end() -> list[Part]:
         parts = [part async for part in source.parts()]
@@ -312,14 +339,14 @@ def test_a_number_of_records_ends_with_the_first_whole_frame_that_reaches_it(
 
 
 def test_a_frame_without_records_is_an_empty_part(lab: Lab) -> None:
-    source = lab.source(at(NOW_FRAME - 5, rates=Rates(0, 0, 0)), rates_at=lambda _frame: Rates(0, 0, 0))
+    source = lab.source(at(NOW_FRAME - 5, rates=Rates(0, 0, 0)), cadence_at=lambda _frame: Rates(0, 0, 0))
     assert [part.records for part in asyncio.run(taken(source))] == [0] * 5
     assert source.progress.lowest_unacknowledged == NOW_FRAME
 
 
 def test_big_frames_come_in_parts(lab: Lab) -> None:
     large = Rates(800_000_000, 0, 0)
-    source = lab.source(at(NOW_FRAME - 1, rates=large), rates_at=lambda _frame: large)
+    source = lab.source(at(NOW_FRAME - 1, rates=large), cadence_at=lambda _frame: large)
     parts = asyncio.run(taken(source))
     assert len({part.frame for part in parts}) == 1
     assert sum(part.records for part in parts) == 50_000
@@ -372,7 +399,7 @@ def test_a_plan_that_could_not_be_written_is_made_anew_when_it_can_be(
     def rising(frame: int) -> Rates:
         return Rates(16_000 * (1 + (frame - old) // FRAMES_PER_SECOND), 0, 0)
 
-    source = lab.source(at(old), rates_at=rising, catch_up_factor=2.0, catch_up_max_s=10.0)
+    source = lab.source(at(old), cadence_at=rising, catch_up_factor=2.0, catch_up_max_s=10.0)
     source._path = lab.path.parent / "gone" / lab.path.name
 
     async def full_for_a_while() -> list[Part]:

@@ -124,7 +124,7 @@ class Living(Source):
         await asyncio.sleep(0)
 
 
-def begin(world: World, rates_at: Callable[[int], Rates]) -> Checkpoint:
+def begin(world: World, cadence_at: Callable[[int], Rates]) -> Checkpoint:
     if world.path.exists():
         return checkpoint.read(world.path)
     first = world.due()
@@ -134,7 +134,7 @@ def begin(world: World, rates_at: Callable[[int], Rates]) -> Checkpoint:
         first_frame=first,
         lowest_unacknowledged=first,
         begun_below=first,
-        segments=[Segment(first, 0, rates_at(first), "digest")],
+        segments=[Segment(first, 0, cadence_at(first), "digest")],
     )
 
 
@@ -142,17 +142,17 @@ async def lived(world: World, life: Life, order: random.Random) -> None:
     world.now_ns += int(life.away_s * 1e9)
     born = world.due()
 
-    def rates_at(frame: int) -> Rates:
+    def cadence_at(frame: int) -> Rates:
         rate = life.rate + life.ramp * max(0, (frame - born) // FRAMES_PER_SECOND)
         return Rates(rate * 700, rate * 300, 0)
 
-    state = begin(world, rates_at)
+    state = begin(world, cadence_at)
     source = Living(
         world.path,
         state,
         Report(),
         before_save=lambda: None,
-        rates_at=rates_at,
+        cadence_at=cadence_at,
         digest="digest",
         catch_up_factor=FACTOR,
         catch_up_max_s=CATCH_UP_MAX_S,

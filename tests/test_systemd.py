@@ -4,6 +4,9 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
+import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,9 +40,10 @@ print(json.dumps(counts))
 """
 
 
-def settings(machine: Lab, rate: int = 800, more: str = "") -> None:
+def settings(machine: Lab, rate: int = 800, more: str = "", drain_max_s: int = 60) -> None:
     """Write the settings' file."""
-    text = f"[kinesis]\n{LOCAL}[rate]\nrecords_per_second = {rate}\n[source]\nworkers = 2\n{more}"
+    text = f"[kinesis]\n{LOCAL}[rate]\nrecords_per_second = {rate}\n"
+    text += f"[source]\nworkers = 2\ndrain_max_s = {drain_max_s}\n{more}"
     machine.run("sh", "-c", f"printf '%s' '{text}' > {SETTINGS}")
 
 
@@ -55,12 +59,14 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def installing(machine: Lab, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run install.sh with the wheel."""
+def installing(
+    machine: Lab, *arguments: str, own_network: bool = False
+) -> "subprocess.CompletedProcess[str]":
+    """Run install.sh with the wheel, as a root whose files are its own alone."""
     (wheel,) = (machine.stage / "dist").glob("*.whl")
     there = f"/opt/stage/dist/{wheel.name}"
     command = ["/opt/stage/systemd/install.sh", "--wheel", there, "--python", "/usr/bin/python3", *arguments]
-    return machine.try_(*command, own_network=False)
+    return machine.try_("sh", "-c", 'umask 077; exec "$@"', "sh", *command, own_network=own_network)
 
 
 def install(machine: Lab, *arguments: str) -> str:
@@ -122,8 +128,9 @@ def lost_nothing(machine: Lab) -> None:
 
 
 def test_the_units_are_sound_and_sealed_off(installed: Lab) -> None:
-    for unit in ("tickerd.service", "tickerd.socket"):
-        verified = installed.try_("systemd-analyze", "verify", "--man=no", f"{UNITS}/{unit}")
+    metrics = "/opt/stage/systemd/ec2/tickerd-metrics.service"
+    for unit in (f"{UNITS}/tickerd.service", f"{UNITS}/tickerd.socket", metrics):
+        verified = installed.try_("systemd-analyze", "verify", "--man=no", unit)
         assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     score = ("systemd-analyze", "security", "--offline=true")
     installed.run(*score, "--threshold=12", f"{UNITS}/tickerd.service")
@@ -142,11 +149,53 @@ def test_installing_again_changes_nothing_and_keeps_the_settings(installed: Lab)
     assert installed.run("ls", "/opt/tickerd/releases").split() == [Path(before.strip()).name]
 
 
-def test_settings_that_do_not_suit_a_version_stop_its_installation(installed: Lab) -> None:
-    settings(installed, more="[nonsense]\nx = 1\n")
-    ran = installing(installed, "--no-start")
+def test_installing_again_leaves_a_daemon_at_work_alone(machine: Lab) -> None:
+    before = machine.processes()
+    assert "nothing has changed: it goes on running" in install(machine)
+    assert machine.processes() == before
+    machine.run("systemctl", "stop", "tickerd.service")
+    install(machine)
+    assert machine.show("ActiveState") == "active"
+
+
+def test_settings_that_do_not_suit_a_version_change_nothing(machine: Lab) -> None:
+    before, unit = machine.processes(), f"{UNITS}/tickerd.service"
+    shipped = machine.run("cat", unit)
+    machine.run("sh", "-c", f"echo '# of the version that runs' >> {unit}")
+    variable = "TICKERD_RATE__RECORDS_PER_SECOND"
+    spoilt = {
+        "no such section": "printf '[nonsense]\\nx = 1\\n' >> /etc/tickerd/tickerd.toml",
+        variable: f"echo '{variable}=lots' > /etc/tickerd/tickerd.env",
+        "Permission denied": "chown root:root /etc/tickerd/tickerd.toml; chmod 600 /etc/tickerd/tickerd.toml",
+    }
+    for words, spoil in spoilt.items():
+        machine.run("sh", "-c", spoil)
+        try:
+            ran = installing(machine)
+        finally:
+            machine.run("rm", "-f", "/etc/tickerd/tickerd.env")
+            machine.run("sh", "-c", f"chown root:tickerd {SETTINGS}; chmod 640 {SETTINGS}")
+            settings(machine)
+        assert ran.returncode == 1
+        assert words in ran.stderr
+        assert "do not suit this version; nothing was changed" in ran.stderr
+        assert machine.processes() == before
+        assert machine.run("cat", unit) == f"{shipped}# of the version that runs\n"
+    machine.run("sh", "-c", f"sed -i '$d' {unit}")
+
+
+def test_a_wheel_that_is_none_and_several_wheels_are_refused(machine: Lab) -> None:
+    before = machine.processes(), machine.run("ls", "/opt/tickerd/releases")
+    (wheel,) = (machine.stage / "dist").glob("*.whl")
+    broken = machine.stage / "tickerd-9.9.9-py3-none-any.whl"
+    broken.write_bytes(wheel.read_bytes()[:50_000])
+    there = f"/opt/stage/{broken.name}"
+    command = ["/opt/stage/systemd/install.sh", "--python", "/usr/bin/python3", "--wheel", there]
+    assert machine.try_(*command, own_network=False).returncode == 1
+    ran = machine.try_(*command, f"/opt/stage/dist/{wheel.name}")
     assert ran.returncode == 1
-    assert "do not suit this version; nothing was started" in ran.stderr
+    assert "--wheel takes one file" in ran.stderr
+    assert (machine.processes(), machine.run("ls", "/opt/tickerd/releases")) == before
 
 
 def test_an_upgrade_can_be_rolled_back(installed: Lab) -> None:
@@ -186,8 +235,37 @@ def test_a_reload_takes_up_new_rates_and_refuses_wrong_settings(machine: Lab) ->
     machine.run("systemctl", "reload", "tickerd.service")
     eventually("the refusal", lambda: "stay as they were: log.level" in machine.journal())
     assert machine.show("ActiveState") == "active"
-    assert machine.processes() == pids
     settings(machine, 1600)
+    machine.run("systemctl", "kill", "--signal=HUP", "tickerd.service")  # to the workers, too
+    eventually("the reload", lambda: machine.journal().count('"message":"the settings are read again"') >= 2)
+    assert machine.processes() == pids
+    lost_nothing(machine)
+
+
+def test_a_drain_may_take_longer_than_the_units_time_out(machine: Lab) -> None:
+    settings(machine, drain_max_s=14)
+    machine.run(
+        "sh", "-c", f"printf '[Service]\\nTimeoutStopSec=3s\\n' > {UNITS}/tickerd.service.d/91-test.conf"
+    )
+    faults = ["curl", "-sS", "http://127.0.0.1:4567/_local/faults", "-d"]
+    try:
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", "tickerd.service")
+        eventually("records", lambda: acked(machine) > 500)
+        machine.run(*faults, '{"outage": true}')
+        eventually("a backlog", lambda: machine.status()["totals"]["owed"] > 500)
+        stopping = machine.start("systemctl", "stop", "tickerd.service")
+        time.sleep(5)
+        assert machine.show("ActiveState") == "deactivating"
+        assert machine.show("StatusText").startswith("draining, ")
+        assert machine.get("/readyz")[0] == 503
+        machine.run(*faults, '{"outage": false}')
+        stopping.communicate()
+        assert (machine.show("Result"), machine.show("ExecMainStatus")) == ("success", "0")
+    finally:
+        machine.run(*faults, '{"outage": false}')
+        machine.run("rm", f"{UNITS}/tickerd.service.d/91-test.conf")
+        machine.run("systemctl", "daemon-reload")
     lost_nothing(machine)
 
 
@@ -238,9 +316,13 @@ def test_the_journal_has_json_with_priorities(machine: Lab) -> None:
     settings(machine, more='[log]\nlevel = "loud"\n')
     machine.run("systemctl", "reload", "tickerd.service")
     eventually("the refusal", lambda: "stay as they were" in machine.journal("--priority=err"))
+    settings(machine)
+    machine.run("kill", "-KILL", machine.show("MainPID"))  # so that the workers have something to say
+    machine.until("the restart", "NRestarts", "1")
+    machine.until("the service", "ActiveState", "active")
     lines = machine.run("journalctl", "--no-pager", "-u", "tickerd.service", "--output=json").splitlines()
-    ours = [line for line in map(json.loads, lines) if line.get("_COMM") == "tickerd"]
-    assert ours
+    ours = [line for line in map(json.loads, lines) if line["_PID"] != "1" and line["_COMM"] != "systemd"]
+    assert {json.loads(line["MESSAGE"])["process"] for line in ours} == {"tickerd", "worker 0", "worker 1"}
     levels = {"3": "error", "4": "warning", "6": "info"}
     for line in ours:
         assert json.loads(line["MESSAGE"])["level"] == levels[line["PRIORITY"]]
@@ -280,3 +362,61 @@ def test_removing_it_leaves_settings_and_state(installed: Lab) -> None:
     assert installed.try_("ls", "/opt/tickerd").returncode != 0
     assert installed.run("ls", "/var/lib/tickerd").split()
     assert installed.run("cat", SETTINGS)
+
+
+USER_DATA = {
+    "BundleBucket": "bucket",
+    "BundleKey": "tickerd/bundle.tar.gz",
+    "Stream": "market-log",
+    "LogGroup": "/tickerd/ticks",
+    "AWS::Region": "eu-central-1",
+    "RecordsPerSecond": "700",
+    "FleetRecordsPerSecond": "0",
+}
+DNF = """#!/bin/sh
+# Nothing is installed but the agent, as far as it is needed: it tells what it was asked for.
+mkdir -p /opt/aws/amazon-cloudwatch-agent/bin /opt/aws/amazon-cloudwatch-agent/etc
+ctl=/opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl
+printf '#!/bin/sh\\necho "$@" > /run/agent\\n' > $ctl
+chmod +x $ctl
+"""
+AWS = """#!/bin/sh
+for last; do :; done
+cp /opt/stage/bundle.tar.gz "$last"
+"""
+
+
+def test_the_user_data_of_the_template_installs_without_an_index_and_its_metrics_arrive(
+    installed: Lab,
+) -> None:
+    machine, stage = installed, installed.stage
+    install(machine, "--no-start")
+    pip = ["/opt/tickerd/current/bin/pip", "download", "--quiet", "--require-hashes"]
+    there = ["--requirement", "/opt/stage/requirements.lock", "--dest", "/opt/stage/wheelhouse"]
+    machine.run(*pip, *there, own_network=False)
+    bundled = ["dist", "requirements.lock", "systemd", "wheelhouse"]
+    with tarfile.open(stage / "bundle.tar.gz", "w:gz") as bundle:
+        for name in bundled:
+            bundle.add(stage / name, name)
+    machine.run("/opt/stage/systemd/install.sh", "--uninstall")
+    machine.run("rm", "-rf", "/etc/tickerd", "/var/lib/tickerd")
+    template = (ROOT / "systemd" / "ec2" / "template.yaml").read_text()
+    script = textwrap.dedent(template.split("Fn::Base64: !Sub |\n")[1].split("\n  Group:")[0])
+    for name, value in USER_DATA.items():
+        script = script.replace(f"${{{name}}}", value)
+    assert "${" not in script
+    (stage / "user-data").write_text(script + "\n")
+    for name, text in (("dnf", DNF), ("aws", AWS)):
+        (stage / name).write_text(text)
+        machine.run("install", f"/opt/stage/{name}", f"/usr/local/sbin/{name}")
+    path = "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+    for _ in range(2):  # the second time as with an image that has it already
+        machine.run("env", path, "bash", "/opt/stage/user-data")
+        assert machine.status()["version"]
+    units = ("tickerd.socket", "tickerd.service", "tickerd-metrics.service")
+    assert machine.run("systemctl", "is-active", *units).split() == ["active"] * 3
+    assert "0.0.0.0:9631" in machine.run("ss", "-ltn")
+    assert "tickerd.json" in machine.run("cat", "/run/agent")
+    metrics = "/run/tickerd-metrics/metrics.log"
+    line = eventually("the first minute's metrics", lambda: machine.try_("cat", metrics).stdout)
+    assert json.loads(line)["_aws"]["CloudWatchMetrics"]

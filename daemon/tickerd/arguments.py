@@ -62,6 +62,8 @@ def parser() -> argparse.ArgumentParser:
     check = add("check", "whether the settings are sound, and with --online whether they would work")
     check.add_argument("--online", action="store_true", help="ask the service too; nothing is written")
     add("config", "the settings in force and where each came from")
+    database = add("db", "the database: its tables (upgrade), its catalogue of instruments (seed)")
+    database.add_argument("action", choices=("upgrade", "seed"), help="what to do with it")
 
     verify = add("verify", "read a stream back and say what was lost, doubled or altered")
     verify.add_argument("--stream", help="name or ARN (default: kinesis.stream)")

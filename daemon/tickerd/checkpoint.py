@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from tickerd.schedule import FRAMES_PER_SECOND, QUIET, Rates, Segment, Timeline
+from tickerd.schedule import FRAMES_PER_SECOND, QUIET, Cadence, Segment, Timeline
 
 CHECKPOINT_VERSION = 1
 SEGMENTS_KEPT = 64  # `verify` makes what was delivered again too, and needs its segments for that
@@ -170,10 +170,10 @@ class Progress:
         self.timeline.segments = [first, *(each for each in others if each.first_frame < self.begun_below)]
         return self.snapshot(self.begun_below)
 
-    def skip(self, target: int, rates: Rates, digest: str) -> None:
-        """From the first frame never reserved up to `target` there are no records; then these rates hold."""
+    def skip(self, target: int, cadence: Cadence, digest: str) -> None:
+        """From the first frame never reserved up to `target` there are no records; then it goes on so."""
         self.timeline.append(self.begun_below, QUIET, digest)
-        self.timeline.append(target, rates, digest)
+        self.timeline.append(target, cadence, digest)
 
 
 def reservation(catch_up_factor: float) -> int:

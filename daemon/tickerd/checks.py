@@ -47,13 +47,12 @@ STAGE_LEAVES = dict(_leaves(RateStage))
 TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] for path in LEAVES}
 
 NOT_YET: dict[str, tuple[object, ...]] = {
-    "rate.mode": ("stream",),
     "destination.kind": ("kinesis",),
     "kinesis.request": ("json",),
 }
 """The settings whose other values come with a later version, and the values that this version offers."""
 
-NOT_USED = ("pubsub", "file", "database")
+NOT_USED = ("pubsub", "file")
 """The sections that this version accepts, checks and otherwise ignores."""
 
 assert NOT_YET.keys() <= LEAVES.keys(), "a setting that is not available must exist"
@@ -101,9 +100,34 @@ RULES = (
         "needs web.tls_certificate as well",
     ),
     Rule(
+        ("database.tls_ca_file", "database.url"),
+        lambda settings: (
+            bool(settings.database.tls_ca_file) and not settings.database.url.startswith("postgresql")
+        ),
+        "needs a database.url of PostgreSQL; SQLite is a file",
+    ),
+    Rule(
+        ("database.iam", "database.url"),
+        lambda settings: settings.database.iam and not settings.database.url.startswith("postgresql"),
+        "needs a database.url of PostgreSQL",
+    ),
+    Rule(
+        ("database.iam", "database.tls_ca_file"),
+        lambda settings: settings.database.iam and not settings.database.tls_ca_file,
+        "needs database.tls_ca_file: a token is only sent to a server that has proven its name",
+    ),
+    Rule(
         ("rate.fleet_records_per_second", "rate.stages"),
         lambda settings: bool(settings.rate.fleet_records_per_second) and bool(settings.rate.stages),
         "cannot go with rate.stages, whose rates are a single host's",
+    ),
+    Rule(
+        ("rate.mode", "rate.stages", "rate.fleet_records_per_second"),
+        lambda settings: (
+            settings.rate.mode == "snapshot"
+            and bool(settings.rate.stages or settings.rate.fleet_records_per_second)
+        ),
+        '"snapshot" has no rate: it cannot go with rate.stages or rate.fleet_records_per_second',
     ),
     Rule(
         ("log.embedded_metrics", "log.format"),
@@ -240,6 +264,8 @@ def shown(value: object) -> str:
         text = toml(hidden(value))
     except (RecursionError, ValueError):  # nested deeper, or of more digits, than Python will write
         return "a value too large to show"
+    # What stands before an @ may be a secret in a URL that is none: `postgresql//user:password@host`.
+    text = re.sub(r'^("?(?:[A-Za-z][A-Za-z0-9+.-]*:/*)?).*@', r"\1***@", text, flags=re.DOTALL)
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 

@@ -75,9 +75,12 @@ def _check(arguments: argparse.Namespace) -> int:
 def _check_online(settings: Settings) -> int:
     import asyncio  # noqa: PLC0415
 
-    from tickerd.online import check_online  # noqa: PLC0415
+    from tickerd.online import Finding, check_online  # noqa: PLC0415
+    from tickerd.store.command import look  # noqa: PLC0415
 
     findings = asyncio.run(check_online(settings))
+    if settings.database.url:
+        findings.append(Finding(*look(settings)))
     for finding in findings:
         sys.stdout.write(finding.line + "\n") if finding.works else say(finding.line)
     return 0 if all(finding.works for finding in findings) else EXIT_FAILED
@@ -85,6 +88,18 @@ def _check_online(settings: Settings) -> int:
 
 def _config(arguments: argparse.Namespace) -> int:
     sys.stdout.write(describe(load(arguments.config, arguments.set)))
+    return 0
+
+
+def _db(arguments: argparse.Namespace) -> int:
+    settings = _loaded(arguments).settings
+    from tickerd.store.command import DatabaseError, seed, upgrade  # noqa: PLC0415
+
+    try:
+        told = (upgrade if arguments.action == "upgrade" else seed)(settings)
+    except DatabaseError as error:
+        raise Failed(str(error)) from error
+    sys.stdout.write(told + "\n")
     return 0
 
 
@@ -182,6 +197,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "check": _check,
     "config": _config,
+    "db": _db,
     "verify": _verify,
     "tail": _tail,
     "plan": _plan,

@@ -39,6 +39,7 @@ from tickerd.cores import cgroup_cpus
 from tickerd.settings import Settings
 
 FILE_DEFAULT = Path("/etc/tickerd/tickerd.toml")
+LISTENER_NAME = "http"  # FileDescriptorName in tickerd.socket
 STATE_DIRECTORY_FALLBACK = "./tickerd-state"
 VARIABLE_PREFIX = "TICKERD_"
 HEAD_WIDTH_MAX = 48  # longer values stand out of the column
@@ -68,7 +69,7 @@ class Surroundings(NamedTuple):
     """What those who start the daemon tell it by its environment, beside settings."""
 
     notify_socket: str = ""  # of the service manager (sd_notify(3))
-    listeners: Mapping[str, int] = {}  # inherited descriptors by name (sd_listen_fds(3))
+    listeners: Sequence[int] = ()  # inherited descriptors of the web side's sockets (sd_listen_fds(3))
     metadata_url: str = ""  # of the instance metadata service, where it is not at its usual place
     has_metadata: bool = True  # False: whoever started us wants the service not to be asked
 
@@ -258,11 +259,10 @@ def state_directory(settings: Settings) -> Path:
 def surroundings(environ: Mapping[str, str] | None = None) -> Surroundings:
     """What the service manager and the AWS variables say; nothing of it is a setting of tickerd."""
     variables = os.environ if environ is None else environ
-    listeners: dict[str, int] = {}
-    if variables.get("LISTEN_PID") == str(os.getpid()) and variables.get("LISTEN_FDS", "").isdigit():
+    listeners: list[int] = []
+    if variables.get("LISTEN_PID") == str(os.getpid()):  # not meant for another process before us
         names = variables.get("LISTEN_FDNAMES", "").split(":")
-        count = int(variables["LISTEN_FDS"])
-        listeners = {(names[n : n + 1] or ["unknown"])[0]: 3 + n for n in range(count)}
+        listeners = [3 + number for number, name in enumerate(names) if name == LISTENER_NAME]
     return Surroundings(
         variables.get("NOTIFY_SOCKET", ""),
         listeners,
@@ -279,7 +279,12 @@ def _can_be_written(directory: Path) -> bool:
 
 
 def workers(settings: Settings) -> int:
-    """How many worker processes; auto: the smaller of CPU affinity and cgroup quota, rounded up."""
+    """How many worker processes; auto: the smaller of CPU affinity and cgroup quota, rounded up.
+
+    Snapshots are one worker's work: the others would have none.
+    """
+    if settings.rate.mode == "snapshot":
+        return 1
     if settings.source.workers != "auto":
         return settings.source.workers
     cpus = len(os.sched_getaffinity(0))

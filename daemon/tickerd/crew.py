@@ -15,6 +15,7 @@ from typing import Literal
 from tickerd.config import workers as worker_count
 from tickerd.market.universe import Universe
 from tickerd.observe.counters import Counts, Slab
+from tickerd.on_demand import SnapshotsOnDemand
 from tickerd.orders import Order, Orders
 from tickerd.recipe import market_of, recipe_of
 from tickerd.reload import Changes
@@ -53,6 +54,7 @@ class Crew:
         self.workers = worker_count(settings)
         self.slab = Slab.create(self.workers)
         self.orders = Orders.create()
+        self.on_demand = SnapshotsOnDemand()
         self.slots = [Slot(worker, self.slab) for worker in range(self.workers)]
         self._instance_id = instance_id
         self.run = self._settled_run(anew=False)
@@ -125,9 +127,17 @@ class Crew:
         self._roll()
         for slot in self.slots:
             if slot.start_due:
-                slot.start(self._spec(slot), self.state.lock_fd)
-                assert slot.process is not None
-                self._wake_on_exit(slot.process.pid)
+                self._start(slot)
+
+    def _start(self, slot: Slot) -> None:
+        """Start a slot's process; that of worker 0 has the line on which snapshots are asked for."""
+        if slot.worker == 0:
+            with self.on_demand.line() as line:
+                slot.start(self._spec(slot, line.fileno()), self.state.lock_fd, line.fileno())
+        else:
+            slot.start(self._spec(slot), self.state.lock_fd)
+        assert slot.process is not None
+        self._wake_on_exit(slot.process.pid)
 
     def stop(self, number: signal.Signals) -> None:
         """Ask all to end: by TERM to drain, by QUIT at once."""
@@ -214,7 +224,7 @@ class Crew:
 
         loop.add_reader(pid_fd, exited)
 
-    def _spec(self, slot: Slot) -> WorkerSpec:
+    def _spec(self, slot: Slot, requests_fd: int | None = None) -> WorkerSpec:
         run, records = self.run, self._records
         share = None if records is None else records // self.workers + (slot.worker < records % self.workers)
         return WorkerSpec(
@@ -234,5 +244,6 @@ class Crew:
             supervisor_pid=os.getpid(),
             slab_fd=self.slab.fd,
             orders_fd=self.orders.fd,
+            requests_fd=requests_fd,
             alive_fd=self._alive_fd,
         )

@@ -13,6 +13,7 @@ from tickerd.host.imds import Metadata, is_ec2
 from tickerd.host.notify import Notifier
 from tickerd.settings import Settings
 from tickerd.state import StateDirectory, StateError
+from tickerd.store.store import Store
 from tickerd.supervisor import Supervisor
 from tickerd.web.app import serve
 from tickerd.web.listening import ListenError
@@ -57,6 +58,9 @@ async def _run(
         if around.has_metadata and (around.metadata_url or is_ec2()):
             metadata = await stack.enter_async_context(Metadata(around.metadata_url))
         instance_id = await metadata.instance_id() if metadata else ""
+        store = Store(settings, state.path)
+        stack.push_async_callback(store.aclose)
+        settings = await store.catalogued_at_start(settings)
         notifier = Notifier(around.notify_socket)
         stack.callback(notifier.close)
         supervisor = Supervisor(
@@ -67,8 +71,9 @@ async def _run(
             reread=reread,
             notifier=notifier,
             instance_id=instance_id,
+            store=store,
         )
-        web = await serve(supervisor, around.listeners.get("http"))
+        web = await serve(supervisor, around.listeners)
         stack.push_async_callback(web.cleanup)
         place: dict[str, object] = {"address": supervisor.address, "state": str(state.path)}
         found: dict[str, object] = {name: limit for name, limit in limits().items() if limit is not None}

@@ -135,7 +135,7 @@ def _introduce(rate: float, shards: int, partition_key: str, endpoint: str, port
         console.print(
             '         with kinesis.partition_key = "even": EUR/USD alone would be too much for a shard'
         )
-    console.print(f"page     http://127.0.0.1:{port}/status")
+    console.print(f"page     http://127.0.0.1:{port}/")
 
 
 def _tickerd(command: str) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Literal
 import msgspec
 
 from tickerd.batch import Interleaved
+from tickerd.piece_texts import SEQ_MIN
 from tickerd.pieces import Pieces
 from tickerd.records import Record
+from tickerd.texts import Texts, WholeRecords
 
 Encode = Callable[[Sequence[Record]], list[bytes]]
-EncodeRows = Callable[[Interleaved], list[bytes]]
+EncodeRows = Callable[[Interleaved], Texts]
 Format = Literal["json", "msgpack"]
 
 FEW_RECORDS = 4000
@@ -28,14 +30,15 @@ def encoder(format: Format) -> Encode:  # noqa: A002 - the setting's name
 
 
 def rows_encoder(format: Format) -> EncodeRows:  # noqa: A002 - the setting's name
-    """A function from columns to [records] encoded records, in the order of their seq."""
+    """A function from columns to their encoded records, in the order of their seq."""
     encode = encoder(format)
     pieces: Pieces | None = None
 
-    def encode_rows(rows: Interleaved) -> list[bytes]:
+    def encode_rows(rows: Interleaved) -> Texts:
         nonlocal pieces
-        if format == "msgpack" or len(rows) < FEW_RECORDS or len(rows.symbols) > MANY_INSTRUMENTS:
-            return encode(rows.records)
+        few = len(rows) < FEW_RECORDS or rows.first_seq < SEQ_MIN
+        if format == "msgpack" or few or len(rows.symbols) > MANY_INSTRUMENTS:
+            return WholeRecords(encode(rows.records))
         if pieces is None or pieces.symbols is not rows.symbols:
             pieces = Pieces(rows.symbols)
         return pieces.encode(rows)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -21,9 +22,18 @@ from tickerd.checkpoint import Recipe
 from tickerd.market.hours import Hours
 from tickerd.market.universe import Universe
 from tickerd.reading.account_file import load_account
-from tickerd.recipe import market_of, recipe_of, run_digest
+from tickerd.recipe import market_of, recipe_of, run_digest, snapshot_cadence
 from tickerd.records import FEEDS
-from tickerd.schedule import FRAMES_PER_SECOND, MILLI, RECORDS_PER_PART_MAX, Rates, Segment, Timeline, split
+from tickerd.schedule import (
+    FRAMES_PER_SECOND,
+    MILLI,
+    RECORDS_PER_PART_MAX,
+    Rates,
+    Segment,
+    SnapshotCadence,
+    Timeline,
+    split,
+)
 from tickerd.settings import RECORDS_PER_SECOND_MAX, Settings
 from tickerd.stretch import Stretch, batches, together
 
@@ -74,12 +84,15 @@ def generate(settings: Settings, wanted: Wanted) -> int:
 
 def stretch(settings: Settings, universe: Universe, recipe: Recipe, wanted: Wanted) -> Stretch:
     """The stretch that the command line describes, of a source with a name of its own."""
+    snapshots = _snapshots(settings, universe, wanted)
     weights = _weights(settings, universe, wanted)
     first, end = _frames(wanted)
     hours = Hours(universe, wanted.instrument) if recipe.hours == "market" else None
     digest = run_digest(settings, recipe)
 
     def segments(milli: int, end: int) -> list[Segment]:
+        if snapshots is not None:
+            return [Segment.at_cadence(first, 0, snapshots, digest)]
         return _segments(split(milli, weights, 1, 0), digest, first, end, hours)
 
     def count(milli: int, end: int) -> int:
@@ -89,18 +102,43 @@ def stretch(settings: Settings, universe: Universe, recipe: Recipe, wanted: Want
     if wanted.records is not None:
         if wanted.stop is None:
             end = _smallest(lambda end: count(milli, end), wanted.records, first, LAST_FRAME)
-        elif wanted.records_per_second is None:
+        elif wanted.records_per_second is None and snapshots is None:
             milli = _smallest(lambda milli: count(milli, end), wanted.records, 0, MILLI_MAX)
-        if count(milli, end) < wanted.records:
+        if (made_of_it := count(milli, end)) < wanted.records:
+            pace = f"{milli / MILLI:g} records/s make" if snapshots is None else "snapshots hold"
+            remedy = "a longer stretch" + " or a higher --rate" * (snapshots is None)
             raise GenerateError(
-                f"--records: {milli / MILLI:g} records/s make {count(milli, end)} from {_time(first)} to "
-                f"{_time(end)}, fewer than {wanted.records}; give a longer stretch or a higher --rate"
+                f"--records: {pace} {made_of_it} from {_time(first)} to {_time(end)}, "
+                f"fewer than {wanted.records}; give {remedy}"
             )
     made = segments(milli, end)
     records = Timeline(made).seq(end)
     run = hashlib.sha256(f"{made} {wanted.instrument}".encode()).digest()[:5]
     source = f"{settings.source.id or 'generate'}-0-{b32encode(run).decode().lower()}"
     return Stretch(source, tuple(made), first, end, min(records, wanted.records or records))
+
+
+def _snapshots(settings: Settings, universe: Universe, wanted: Wanted) -> SnapshotCadence | None:
+    """How snapshots come, if the settings ask for them; with --feed, of that feed alone."""
+    if settings.rate.mode != "snapshot":
+        return None
+    for option, value in (("--rate", wanted.records_per_second), ("--instrument", wanted.instrument)):
+        if value is not None:
+            raise GenerateError(
+                f'{option}: rate.mode = "snapshot" makes one record for each instrument every rate.every_s; '
+                "leave it out, or set rate.mode=stream"
+            )
+    cadence = snapshot_cadence(settings.rate.every_s, universe)
+    match wanted.feed:
+        case "forex":
+            return msgspec.structs.replace(cadence, stock=0)
+        case "stock":
+            return msgspec.structs.replace(cadence, forex=0)
+        case "news":
+            raise GenerateError(
+                "--feed: snapshots have no news; give forex or stock, or set rate.mode=stream"
+            )
+    return cadence
 
 
 def _segments(rates: Rates, digest: str, first: int, end: int, hours: Hours | None) -> list[Segment]:
@@ -191,7 +229,7 @@ def owed(path: Path, digest: str) -> list[Stretch]:
         if {segment.digest for segment in each.segments} != {digest}:
             raise GenerateError(
                 f"account {path}: {each.source} was made by another version or with other settings "
-                "(market.*, record.format); give those with -c or --set"
+                "(market.*, rate.mode, record.format); give those with -c or --set"
             )
         try:
             Timeline(each.segments).seq(each.first_frame)

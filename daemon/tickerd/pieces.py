@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.batch import Columns, Interleaved, timestamps
+from tickerd.piece_texts import BLOCK, DIGITS_BYTES, I64, PieceColumns, PieceTexts, lengths, objects
 from tickerd.records import FEEDS, Forex, News, Stock
-
-I64 = NDArray[np.int64]
-Objects = NDArray[np.object_]
+from tickerd.texts import I32, Objects
 
 FOREX, STOCK, NEWS = (FEEDS.index(feed) for feed in ("forex", "stock", "news"))
 FEED_BITS = 2
@@ -26,15 +25,11 @@ QUOTES_KEPT = 1 << QUOTES_BITS
 NUMBERS_KEPT = 1 << 16
 NEWS_KEPT = 1 << 12
 SIZES_KEPT = 1 << 14
-BLOCK = 1000  # of seqs, whose last three digits are a table that stays in the nearest cache
 
 _encode = msgspec.json.Encoder().encode
 _FACTORS = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64
 )
-_LAST_DIGITS = [b"%03d}" % number for number in range(BLOCK)]
-_FIRST_NUMBERS = [b"%d}" % number for number in range(BLOCK)]
-
 _END = b',"time":"","source":"","seq":0}'
 _FOREX_END = b'0.0,"bid":0.0,"ask":0.0' + _END
 _STOCK_END = b'0.0,"size":0,"bid":0.0,"ask":0.0' + _END
@@ -78,32 +73,40 @@ class Pieces:
         )
         # A record is joined from: start, size (of a stock), middle (of a stock), end, last digits of seq.
         # The places of starts and middles are those of quotes, by hash, then those of news, as they come.
-        self._starts = _objects([b""] * (QUOTES_KEPT + NEWS_KEPT))
-        self._middles = _objects([b""] * (QUOTES_KEPT + NEWS_KEPT))
+        self._starts = objects([b""] * (QUOTES_KEPT + NEWS_KEPT))
+        self._middles = objects([b""] * (QUOTES_KEPT + NEWS_KEPT))
         self._kept = _Quotes(*[np.full(QUOTES_KEPT, -1, dtype=np.int64) for _ in _Quotes._fields])
         self._claims = np.zeros(QUOTES_KEPT, dtype=np.int64)
+        self._bytes = np.zeros(QUOTES_KEPT + NEWS_KEPT, dtype=np.int32)  # of start and middle
         self._written = np.zeros(QUOTES_KEPT, dtype=np.bool_)
         self._numbers = _Numbers()
         self._news: dict[tuple[Any, ...], int] = {}
-        self._sizes = _objects([b""])
+        self._sizes = objects([b""])
+        self._size_bytes = lengths(self._sizes)
 
-    def encode(self, rows: Interleaved) -> list[bytes]:
-        """The [records] of a part of a frame as JSON, in the order of their seq."""
+    def encode(self, rows: Interleaved) -> "PieceTexts":
+        """The records of a part of a frame as JSON, in the order of their seq, which is SEQ_MIN at least."""
         # News is the last of the feeds: quotes first, then news is the order of all columns.
         quoted = [columns for columns in rows.columns if columns.feed != NEWS]
         told = [columns for columns in rows.columns if columns.feed == NEWS]
         quotes = _quotes_of(quoted)
         quote_places, lost = self._quote_places(quotes)
         places = np.concatenate([quote_places, *map(self._news_places, told)])[rows.order]
-        starts: list[bytes] = self._starts.take(places).tolist()
-        middles: list[bytes] = self._middles.take(places).tolist()
+        starts, middles = self._starts.take(places), self._middles.take(places)
+        sizes = self._bytes.take(places)
         if len(lost):  # to others that have the same hash: some 1 %
             records = np.empty(len(rows), dtype=np.int64)
             records[rows.order] = np.arange(len(rows))
             for record, texts in zip(records[lost].tolist(), self._texts(quotes.rows(lost)), strict=True):
                 starts[record], middles[record] = texts
-        ends, digits = _ends(rows)
-        return list(map(b"".join, zip(starts, self._size_pieces(rows), middles, ends, digits, strict=True)))
+                sizes[record] = sum(map(len, texts))
+        traded, traded_bytes = self._size_pieces(rows)
+        ends, whose = _ends(rows)
+        sizes += traded_bytes
+        sizes += lengths(ends).take(whose)
+        sizes += DIGITS_BYTES
+        columns = PieceColumns((starts, traded, middles), ends, whose, rows.first_seq, sizes)
+        return PieceTexts(columns, 0, len(rows))
 
     def _quote_places(self, quotes: _Quotes) -> tuple[I64, I64]:
         """[rows] where each row's quote is, once it is written; and the rows whose place another has."""
@@ -121,6 +124,7 @@ class Pieces:
         starts, middles = zip(*self._texts(written), strict=True)
         self._starts[at] = starts
         self._middles[at] = middles
+        self._bytes[at] = list(map(len, map(b"".join, zip(starts, middles, strict=True))))
         # Those that wanted one of these places, or had it before.
         self._written[at] = True
         again = np.flatnonzero(self._written.take(places))
@@ -154,19 +158,21 @@ class Pieces:
             self._news.clear()
             new = set(said)
             if missing := max(0, QUOTES_KEPT + len(new) - len(self._starts)):  # a part says more than usual
-                self._starts = np.concatenate([self._starts, _objects([b""] * missing)])
-                self._middles = np.concatenate([self._middles, _objects([b""] * missing)])
+                self._starts = np.concatenate([self._starts, objects([b""] * missing)])
+                self._middles = np.concatenate([self._middles, objects([b""] * missing)])
+                self._bytes = np.concatenate([self._bytes, np.zeros(missing, dtype=np.int32)])
         rows_of = dict(zip(said, range(len(said)), strict=True))
         for each in new:
             place = self._news[each] = QUOTES_KEPT + len(self._news)
             row = slice(rows_of[each], rows_of[each] + 1)
             values = [column[row].tolist()[0] for column in columns.values]
             record = News(*[self.symbols[each[0]], *values, "", "", 0])
-            self._starts[place] = _encode(record)[: -len(_END)]
+            self._starts[place] = start = _encode(record)[: -len(_END)]
+            self._bytes[place] = len(start)
         return list(map(self._news.__getitem__, said))
 
-    def _size_pieces(self, rows: Interleaved) -> list[bytes]:
-        """[records] the size of each stock, and nothing for others."""
+    def _size_pieces(self, rows: Interleaved) -> tuple[Objects, I32]:
+        """[records] the size of each stock, and nothing for others; and how many bytes that is."""
         sizes = [
             columns.values[1] + 1 if columns.feed == STOCK else np.zeros(len(columns.instruments), np.int64)
             for columns in rows.columns
@@ -175,11 +181,12 @@ class Pieces:
         table, largest = self._sizes, int(places.max())
         if largest >= SIZES_KEPT:
             some, places = np.unique(places, return_inverse=True)
-            table = _objects([b"%d" % (place - 1) if place else b"" for place in some.tolist()])
-        elif largest >= len(table):
-            table = self._sizes = _objects([b"", *[b"%d" % size for size in range(largest)]])
-        pieces: list[bytes] = table.take(places).tolist()
-        return pieces
+            table = objects([b"%d" % (place - 1) if place else b"" for place in some.tolist()])
+            return table.take(places), lengths(table).take(places)
+        if largest >= len(table):
+            table = self._sizes = objects([b"", *[b"%d" % size for size in range(largest)]])
+            self._size_bytes = lengths(table)
+        return table.take(places), self._size_bytes.take(places)
 
 
 def _quotes_of(columns: Sequence[Columns]) -> _Quotes:
@@ -206,15 +213,15 @@ def _places_of(quotes: _Quotes) -> I64:
     return places
 
 
-def _ends(rows: Interleaved) -> tuple[list[bytes], list[bytes]]:
-    """[records] ,"time":…,"source":…,"seq": with the seq's thousands, and its last digits.
+def _ends(rows: Interleaved) -> tuple[list[bytes], I64]:
+    ""","time":…,"source":…,"seq": with all of the seq but its last digits; and [records] whose is which.
 
     Records come by millisecond and by seq, so both are stretches of some 250, not made each for itself.
     """
     counts = np.bincount(np.concatenate([each.milliseconds for each in rows.columns])).tolist()
     times = timestamps(rows.begin_ms, np.arange(len(counts), dtype=np.uint8))
     ends: list[bytes] = []
-    digits: list[bytes] = []
+    counted: list[int] = []
     seq = rows.first_seq
     for time, records in zip(times, counts, strict=True):
         text = _encode(Forex("", 0.0, 0.0, 0.0, time, rows.source, 0))[len(_NOTHING) - len(_END) : -2]
@@ -222,13 +229,7 @@ def _ends(rows: Interleaved) -> tuple[list[bytes], list[bytes]]:
         while seq < stop:
             block, start = divmod(seq, BLOCK)
             count = min(stop - seq, BLOCK - start)
-            ends += [text + b"%d" % block if block else text] * count
-            digits += (_LAST_DIGITS if block else _FIRST_NUMBERS)[start : start + count]
+            ends.append(text + b"%d" % block)
+            counted.append(count)
             seq += count
-    return ends, digits
-
-
-def _objects(texts: Sequence[bytes]) -> Objects:
-    objects = np.empty(len(texts), dtype=object)
-    objects[:] = texts
-    return objects
+    return ends, np.repeat(np.arange(len(ends)), counted)

@@ -30,8 +30,8 @@ class Pipeline:
             if part.records:
                 self.making(part.frame)
                 rows = self.market.columns(self.source.name, part)
-                data = self.encode(rows)  # columns -> records -> bytes
+                texts = self.encode(rows)  # columns -> records -> bytes
                 self.making(NO_FRAME)
-                await self.delivery.submit(rows, data)  # the only place that waits: backpressure
+                await self.delivery.submit(rows, texts)  # the only place that waits: backpressure
             await asyncio.sleep(0)  # calls go out now, not after the next part
         await self.delivery.drain()

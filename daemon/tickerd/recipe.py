@@ -12,6 +12,7 @@ from tickerd.market.hours import Hours
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
 from tickerd.records import RECORD_VERSION
+from tickerd.schedule import SnapshotCadence
 from tickerd.settings import Settings
 
 
@@ -31,6 +32,17 @@ def recipe_of(settings: Settings, universe: Universe) -> Recipe:
 def run_digest(settings: Settings, recipe: Recipe) -> str:
     """16 hex digits that stand in every segment of a run."""
     return hashlib.sha256(f"{settings_digest(settings)} {recipe}".encode()).hexdigest()[:16]
+
+
+def snapshot_cadence(every_s: int, universe: Universe) -> SnapshotCadence:
+    """How snapshots of all pairs and stocks come, with `rate.mode = "snapshot"`."""
+    return SnapshotCadence(every_s, len(universe.pairs), len(universe.stocks))
+
+
+def market_digest(recipe: Recipe) -> str:
+    """16 hex digits that name a market, whoever emits which of its records: the database's `market`."""
+    named = (recipe.model_version, recipe.seed, recipe.universe_digest, recipe.hours)
+    return hashlib.sha256(repr(named).encode()).hexdigest()[:16]
 
 
 def market_of(recipe: Recipe, universe: Universe, only: str | None = None) -> Market:

@@ -39,6 +39,21 @@ class Rates(msgspec.Struct, frozen=True):
 QUIET = Rates(0, 0, 0)
 
 
+class SnapshotCadence(msgspec.Struct, frozen=True):
+    """One record for each pair and each stock at all whole multiples of `every_s` since 1970 (UTC)."""
+
+    every_s: int
+    forex: int  # pairs
+    stock: int
+
+    def before(self, frame: Frames) -> Frames:
+        """How many snapshots there are from 1970 up to, not including, `frame`."""
+        return -(-frame // (self.every_s * FRAMES_PER_SECOND))
+
+
+Cadence = Rates | SnapshotCadence
+
+
 class Part(NamedTuple):
     """A stretch of one frame's milliseconds, small enough to be made at once.
 
@@ -52,6 +67,7 @@ class Part(NamedTuple):
     counts: tuple[int, int, int]
     rows: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
     first_seq: int
+    is_snapshot: bool = False  # rows are all pairs and stocks, in order, in its first millisecond
 
     @property
     def records(self) -> int:
@@ -59,16 +75,39 @@ class Part(NamedTuple):
         return sum(stop - start for start, stop in self.rows)
 
 
-class Segment(msgspec.Struct, frozen=True):
-    """A stretch of frames with constant rates, up to the next segment's first frame (contract, "Words")."""
+class Segment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A stretch of frames in one cadence, up to the next segment's first frame (contract, "Words")."""
 
     first_frame: int
     first_seq: int
     milli_records_per_second: Rates
     digest: str
+    snapshots: SnapshotCadence | None = None  # instead of rates, which are none then
+
+    @classmethod
+    def at_cadence(cls, first_frame: int, first_seq: int, cadence: Cadence, digest: str) -> "Segment":
+        """The segment of a steady stream, or of snapshots."""
+        if isinstance(cadence, SnapshotCadence):
+            return cls(first_frame, first_seq, QUIET, digest, cadence)
+        return cls(first_frame, first_seq, cadence, digest)
+
+    @property
+    def cadence(self) -> Cadence:
+        """Its rates, or how its snapshots come."""
+        return self.snapshots or self.milli_records_per_second
+
+    @property
+    def mean_milli_records_per_second(self) -> int:
+        """Of all feeds together, in the long run."""
+        if self.snapshots is not None:
+            return (self.snapshots.forex + self.snapshots.stock) * MILLI // self.snapshots.every_s
+        return self.milli_records_per_second.total
 
     def records_before(self, frame: Frames) -> tuple[Frames, Frames, Frames]:
         """Records of each feed from the segment's first frame up to, not including, `frame`."""
+        if self.snapshots is not None:
+            snapshots = self.snapshots.before(frame) - self.snapshots.before(self.first_frame)
+            return (snapshots * self.snapshots.forex, snapshots * self.snapshots.stock, snapshots * 0)
         elapsed = frame - self.first_frame
         rates = self.milli_records_per_second
         per_frame_scale = MILLI * FRAMES_PER_SECOND
@@ -120,14 +159,14 @@ class Timeline:
         """The seq of the first record of `frame` (which is the count of all records before it)."""
         return self.segment(frame).seq(frame)
 
-    def append(self, first_frame: int, rates: Rates, digest: str) -> None:
-        """From `first_frame` on other rates hold; at the last segment's own first frame they replace it."""
+    def append(self, first_frame: int, cadence: Cadence, digest: str) -> None:
+        """From `first_frame` on it is another one; at the last segment's own first frame it replaces that."""
         last = self.last
-        if (rates, digest) == (last.milli_records_per_second, last.digest):
+        if (cadence, digest) == (last.cadence, last.digest):
             return
         if first_frame < last.first_frame:
             raise ValueError(f"frame {first_frame} lies before the last segment")
-        segment = Segment(first_frame, last.seq(first_frame), rates, digest)
+        segment = Segment.at_cadence(first_frame, last.seq(first_frame), cadence, digest)
         if first_frame == last.first_frame:
             self.segments[-1] = segment
         else:
@@ -141,18 +180,20 @@ class Timeline:
     def after_quiet(self, frame: int) -> int:
         """`frame`, or where the next segment starts when `frame` lies in a quiet one that has ended."""
         for segment, following in pairwise(self.segments):
-            if (
-                segment.first_frame <= frame < following.first_frame
-                and segment.milli_records_per_second == QUIET
-            ):
+            if segment.first_frame <= frame < following.first_frame and segment.cadence == QUIET:
                 frame = following.first_frame
         return frame
 
     def parts(self, frame: int, records_max: int = RECORDS_PER_PART_MAX) -> list[Part]:
-        """The frame in at least one part, of about `records_max`, cut between milliseconds."""
+        """The frame in at least one part, of about `records_max`, cut between milliseconds.
+
+        A snapshot is one part: all its records are printed with the frame's first millisecond.
+        """
         segment = self.segment(frame)
         counts, seq = segment.counts(frame), segment.seq(frame)
         milliseconds = end_ms(frame) - first_ms(frame)
+        if segment.snapshots is not None:
+            return [snapshot_part(first_ms(frame), counts, seq)]
         pieces = max(1, min(milliseconds, -(-sum(counts) // records_max)))
         parts = []
         for piece in range(pieces):
@@ -166,6 +207,15 @@ class Timeline:
         return parts
 
 
+def snapshot_part(ms: int, counts: tuple[int, int, int], first_seq: int) -> Part:
+    """One record of each pair and stock (`counts` says how many there are) at a millisecond since 1970."""
+    frame = frame_of(ms)
+    offset = ms - first_ms(frame)
+    forex, stock, news = counts
+    rows = ((0, forex), (0, stock), (0, news))
+    return Part(frame, offset, offset + 1, counts, rows, first_seq, is_snapshot=True)
+
+
 def first_ms(frame: Frames) -> Frames:
     """The first whole millisecond (UTC, since 1970) of a frame: a frame has 62 or 63 of them."""
     return (frame * MILLI + FRAMES_PER_SECOND - 1) // FRAMES_PER_SECOND
@@ -174,6 +224,11 @@ def first_ms(frame: Frames) -> Frames:
 def end_ms(frame: Frames) -> Frames:
     """The millisecond after the frame's last."""
     return first_ms(frame + 1)
+
+
+def frame_of(ms: Frames) -> Frames:
+    """The frame that a millisecond since 1970 belongs to."""
+    return ms * FRAMES_PER_SECOND // MILLI
 
 
 def due_below(now_ns: int) -> int:

@@ -250,7 +250,12 @@ class Kinesis(Struct, frozen=True):
     aggregate_bytes_max: Annotated[int, About("largest aggregate", 1024, 10 * 1_048_576, "bytes")] = 51_200
     request: Annotated[Literal["json", "cbor"], About("encoding of the request")] = "json"
     shard_limits: Annotated[bool, About("keep the published ceilings of a shard")] = True
-    calls_in_flight_max: Annotated[int, About("calls that a worker has under way", 1, 1024, "calls")] = 32
+    calls_in_flight_max: Annotated[
+        int,
+        About(
+            "calls that a worker has under way, of 192 KiB in the mean: fewer large ones", 1, 1024, "calls"
+        ),
+    ] = 32
     backlog_bytes_max: Annotated[
         int, About("unacknowledged bytes of a worker, above which it waits", 10 << 20, BYTES_MAX, "bytes")
     ] = 64 << 20
@@ -300,16 +305,24 @@ class Web(Struct, frozen=True):
 
 
 class Database(Struct, frozen=True):
-    """The history of the market that the web side reads."""
+    """The history of the market that the web side reads, and the catalogue of instruments."""
 
     url: Annotated[
         str,
         About(
-            "a database, relative paths lying in the state directory; empty: none",
-            right='a URL such as "sqlite:///tickerd.db", or empty',
-            valid=looks_like(r"([a-z][a-z0-9+_]*://\S*)?"),
+            "the database: SQLite, a relative path lying in the state directory, or PostgreSQL; empty: none",
+            right='"sqlite:///tickerd.db", "postgresql://user:password@host:5432/name" or empty',
+            valid=looks_like(r"(sqlite:///(?!:memory:)[^\s?#]+|postgresql(\+asyncpg)?://\S+)?"),
         ),
     ] = "sqlite:///tickerd.db"
+    tls_ca_file: Annotated[
+        str,
+        About(
+            "the authorities that PostgreSQL's certificate must come from (PEM; RDS: global-bundle.pem); its "
+            "host name is checked too; empty: as database.url says (sslmode=)"
+        ),
+    ] = ""
+    iam: Annotated[bool, About("RDS: each connection's password is a token of this host's AWS role")] = False
     snapshot_every_s: Annotated[int, About("time between two snapshots", 1, DAY_S, "s")] = 60
     keep_days: Annotated[int, About("age at which rows are deleted", 1, 3660, "days")] = 7
 

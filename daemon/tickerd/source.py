@@ -19,8 +19,8 @@ from tickerd.clock import Clock
 from tickerd.observe.counters import Problem, Report
 from tickerd.schedule import (
     FRAMES_PER_SECOND,
+    Cadence,
     Part,
-    Rates,
     due_at_ns,
     due_below,
     end_ms,
@@ -58,7 +58,7 @@ class Pace:
 class Source:
     """A source's frames, from what it owes on.
 
-    `rates_at` gives the rates of a frame not yet reserved; without it the source is a retired one, whose owed
+    `cadence_at` gives that of a frame not yet reserved; without it the source is a retired one, whose owed
     frames are given out at once and which ends with them. `records_max`: end with the first whole frame that
     reaches so many; `ends_at_seq`: where an earlier process of the same command has settled that end.
     """
@@ -70,7 +70,7 @@ class Source:
         report: Report,
         *,
         before_save: Callable[[], None],
-        rates_at: Callable[[int], Rates] | None,
+        cadence_at: Callable[[int], Cadence] | None,
         digest: str = "",
         catch_up_factor: float = 2.0,
         catch_up_max_s: float = 300.0,
@@ -89,11 +89,12 @@ class Source:
         self._path = path
         self._report = report
         self._before_save = before_save
-        self._rates_at = rates_at
+        self._cadence_at = cadence_at
         self._digest = digest
         self._pace = Pace(catch_up_factor)
         self._reservation = checkpoint.reservation(catch_up_factor)
         self._catch_up_max_frames = int(catch_up_max_s * FRAMES_PER_SECOND)
+        self.owes = state.owes  # what an earlier process has begun
         self._regenerate_below = state.begun_below
         self._counted_below = counted_below
         self._ends_at_seq = report.ends_at_seq = ends_at_seq
@@ -102,7 +103,7 @@ class Source:
         self._stop = asyncio.Event()
 
     def stop(self) -> None:
-        """Begin no further frame."""
+        """Begin no further frame, but finish those that an earlier process has begun."""
         self._stop.set()
 
     async def parts(self) -> AsyncIterator[Part]:
@@ -114,29 +115,41 @@ class Source:
     async def _next_frame_is_due(self) -> bool:
         """Wait for the next frame; False when there is none any more."""
         progress = self.progress
-        if self._rates_at is None:
+        if self._cadence_at is None:
             progress.pass_quiet()
             ahead_s = (due_at_ns(progress.next_frame) - self.clock.now_ns()) / 1e9
             if 0 < ahead_s < RESERVED_MAX_S:  # frames further ahead were begun before the clock was set back
-                await self._sleep(ahead_s)
-            return progress.next_frame < progress.begun_below and not self._stop.is_set()
+                await asyncio.sleep(ahead_s)
+            return progress.next_frame < progress.begun_below
         if self._ends_at_seq is not None and progress.timeline.seq(progress.next_frame) >= self._ends_at_seq:
             return False
-        while not self._stop.is_set():
+        while True:
             progress.pass_quiet()
+            owed = progress.next_frame < self._regenerate_below
+            if self._stop.is_set() and not owed:
+                return False
             if progress.next_frame >= progress.begun_below:
                 wait_s = 0.0 if await self.save() else SAVE_PAUSE_S
             else:
                 wait_s = (due_at_ns(progress.next_frame) - self.clock.now_ns()) / 1e9
                 if wait_s <= 0:
-                    if self._pace.take():
+                    if self._is_between_snapshots() or self._pace.take():
                         return True
                     wait_s = FRAME_S
+                elif self._stop.is_set() and wait_s > RESERVED_MAX_S:
+                    return False  # begun before the clock was set back: not due for a long time
             await self._sleep(min(wait_s, 1.0))  # no longer, so that a clock that is set is noticed
-        return False
+
+    def _is_between_snapshots(self) -> bool:
+        """Whether the next frame is an empty one, which late snapshots need not wait for."""
+        segment = self.progress.timeline.segment(self.progress.next_frame)
+        return segment.snapshots is not None and not any(segment.counts(self.progress.next_frame))
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep, but not beyond `stop`."""
+        """Sleep, but not beyond the moment of `stop`."""
+        if self._stop.is_set():
+            await asyncio.sleep(seconds)
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stop.wait()
@@ -152,28 +165,28 @@ class Source:
             counts.frames_regenerated += 1
         if frame >= self._counted_below:
             self._counted_below = frame + 1
-            if self._rates_at is not None:  # a retired source's frames say nothing of the worker's own
+            if self._cadence_at is not None:  # a retired source's frames say nothing of the worker's own
                 self._report.counted_below = self._counted_below
             for feed, records in enumerate(by_feed):
                 counts.records_generated[feed] += records
-        self._report.target_milli_records_per_second = segment.milli_records_per_second.total
+        self._report.target_milli_records_per_second = segment.mean_milli_records_per_second
         return progress.timeline.parts(frame)
 
     def rejoin(self, frame: int) -> None:
         """Take up a source again that was retired: its frames up to this one were other workers'."""
-        assert self._rates_at is not None
+        assert self._cadence_at is not None
         if frame > self.progress.begun_below:
-            self.progress.skip(frame, self._rates_at(frame), self._digest)
+            self.progress.skip(frame, self._cadence_at(frame), self._digest)
 
     async def save(self) -> bool:
         """Make durable what is acknowledged, and reserve the frames of the next second."""
         async with self._saving:
             progress = self.progress
-            if self._rates_at is None:
+            if self._cadence_at is None:
                 return await self._write(progress.snapshot(progress.begun_below), retired=True)
             durable = list(progress.timeline.segments)
-            skipped = self._skip_late(self._rates_at)
-            bound = self._plan(self._rates_at, skipped)
+            skipped = self._skip_late(self._cadence_at)
+            bound = self._plan(self._cadence_at, skipped)
             if not await self._write(progress.snapshot(bound), retired=False):
                 progress.timeline.segments = durable  # the next plan may be another one
                 return False
@@ -193,7 +206,7 @@ class Source:
     async def finish(self) -> bool:
         """Make the last state durable: what is not acknowledged now stays owed."""
         async with self._saving:
-            return await self._write(self.progress.release(), retired=self._rates_at is None)
+            return await self._write(self.progress.release(), retired=self._cadence_at is None)
 
     async def _write(self, state: Checkpoint, *, retired: bool) -> bool:
         """Write, and wait for it even when cancelled: two writers would spoil each other's file."""
@@ -230,7 +243,7 @@ class Source:
             known = self._report.unsaved = Problem(code, message[:MESSAGE_CHARACTERS_MAX], since, 0)
         known.count += 1
 
-    def _skip_late(self, rates_at: Callable[[int], Rates]) -> range:
+    def _skip_late(self, cadence_at: Callable[[int], Cadence]) -> range:
         """Plan to leave out the frames not begun that are too old, and return them; mostly there are none."""
         progress = self.progress
         first, due = progress.begun_below, due_below(self.clock.now_ns())
@@ -238,17 +251,17 @@ class Source:
         if not late or progress.next_frame < first or time.monotonic() - self._skipped_s < SKIP_PAUSE_S:
             return range(0)
         target = due - self._catch_up_max_frames // 2
-        progress.skip(target, rates_at(target), self._digest)
+        progress.skip(target, cadence_at(target), self._digest)
         return range(first, target)
 
-    def _plan(self, rates_at: Callable[[int], Rates], skipped: range) -> int:
+    def _plan(self, cadence_at: Callable[[int], Cadence], skipped: range) -> int:
         """Settle the segments of the frames to reserve next, and return the bound below which they lie."""
         progress, timeline = self.progress, self.progress.timeline
         first = skipped.stop or progress.begun_below
         ahead = skipped.stop or timeline.after_quiet(progress.next_frame)
         bound = max(first, ahead + self._reservation)
         for frame in range(max(first, timeline.last.first_frame), bound):
-            timeline.append(frame, rates_at(frame), self._digest)
+            timeline.append(frame, cadence_at(frame), self._digest)
         return bound
 
     def _pass_over(self, frames: range) -> None:

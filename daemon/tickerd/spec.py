@@ -13,9 +13,12 @@ EXIT_BUG = 70  # an exception
 EXIT_NEW_RUN = 76  # the clock was set back too far for this run
 EXIT_FINISHED = 77  # by itself: all that `--records` asks for is acknowledged
 
+# The supervisor's to answer, though a terminal, or `systemctl kill`, sends them to the whole group.
+IGNORED_SIGNALS = frozenset({signal.SIGINT, signal.SIGHUP})
+
 # Blocked by the supervisor around a worker's start, and let through once there are handlers: none is lost,
 # and none kills a worker that is still starting.
-HELD_SIGNALS = frozenset({signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1})
+HELD_SIGNALS = IGNORED_SIGNALS | {signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR1}
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
@@ -37,4 +40,5 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     supervisor_pid: int
     slab_fd: int
     orders_fd: int
+    requests_fd: int | None  # of worker 0: where snapshots are asked for (on_demand.py)
     alive_fd: int  # the supervisor holds the other end: its end of file is the supervisor's

@@ -52,8 +52,8 @@ def batches(market: Market, stretch: Stretch, at_once: int = RECORDS_PER_PART_MA
 def _pieces(market: Market, stretch: Stretch, at_once: int) -> Iterator[list[Record]]:
     ends = [segment.first_frame for segment in stretch.segments[1:]] + [stretch.end_frame]
     for segment, end in zip(stretch.segments, ends, strict=True):
-        rates = segment.milli_records_per_second
-        thin = rates.total // SCALE < at_once  # frames are made together; others in parts
+        # Thin frames are made together; others in parts, and snapshots each in one.
+        thin = segment.snapshots is None and segment.milli_records_per_second.total // SCALE < at_once
         timeline = Timeline([segment])
         for frames in busy_frames(segment, stretch.first_frame, min(end, stretch.end_frame)):
             if thin:
@@ -81,6 +81,12 @@ def _together(
 def busy_frames(segment: Segment, start: int, stop: int) -> Iterator[Frames]:
     """The frames of a segment from `start` to `stop` (not included) that have records, in pieces."""
     start = max(start, segment.first_frame)
+    if segment.snapshots is not None:
+        numbers = range(segment.snapshots.before(start), segment.snapshots.before(stop))
+        for first in numbers[::FRAMES_AT_ONCE]:
+            some = np.arange(first, min(first + FRAMES_AT_ONCE, numbers.stop))
+            yield some * (segment.snapshots.every_s * FRAMES_PER_SECOND)
+        return
     rates = msgspec.structs.astuple(segment.milli_records_per_second)
     dense = max(rates) >= SCALE  # records in every frame
     step = FRAMES_AT_ONCE if dense else FRAMES_AT_ONCE * SCALE // max(sum(rates), 1) + 1

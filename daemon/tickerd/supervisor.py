@@ -27,6 +27,7 @@ from tickerd.settings import Settings
 from tickerd.slot import Slot
 from tickerd.spec import EXIT_OWED
 from tickerd.state import StateDirectory, StateError
+from tickerd.store.store import Store
 
 CHECK_S = 0.25
 QUICK_S = 2.0
@@ -39,7 +40,7 @@ class Supervisor:
     """The daemon. `run` returns its exit code; `drain` and `undrain` are for who controls it.
 
     `reread` reads the settings again for a reload; `notifier` is the line to the service manager;
-    `instance_id` is EC2's name of this host, where it has one.
+    `instance_id` is EC2's name of this host, where it has one; `store` is the database.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Supervisor:
         reread: Callable[[], Settings] | None = None,
         notifier: Notifier | None = None,
         instance_id: str = "",
+        store: Store | None = None,
     ) -> None:
         self.settings = settings
+        self.store = store
         self.holds: dict[str, str] = {}  # who wants nothing to be generated, and why
         self.doubts: dict[str, str] = {}  # why this host is not ready though it goes on
         self.ready_since_s: float | None = None
@@ -124,13 +127,13 @@ class Supervisor:
         if self.holds.pop(who, None) is not None:
             log.info("no longer drained", extra={"who": who, "still_held_by": sorted(self.holds)})
 
-    def stop(self, reason: str) -> None:
-        """Drain and end; asked again: at once."""
-        again, self._exiting = self._exiting, True
-        log.info("stopping %s(%s)", "at once " if again else "", reason)
+    def stop(self, reason: str, *, quick: bool = False) -> None:
+        """Drain and end; asked again, or `quick`: at once."""
+        quick, self._exiting = quick or self._exiting, True
+        log.info("stopping %s(%s)", "at once " if quick else "", reason)
         self.notifier.stopping()
-        patience_s = QUICK_S if again else self.settings.source.drain_max_s + QUICK_S
-        self._stop_workers(signal.SIGQUIT if again else signal.SIGTERM, patience_s)
+        patience_s = QUICK_S if quick else self.settings.source.drain_max_s + QUICK_S
+        self._stop_workers(signal.SIGQUIT if quick else signal.SIGTERM, patience_s)
 
     def _stop_workers(self, number: signal.Signals, patience_s: float) -> None:
         self._stop_deadline_s = time.monotonic() + patience_s
@@ -168,7 +171,7 @@ class Supervisor:
 
             return handler
 
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
             loop.add_signal_handler(number, queue(number))
 
     async def _wait(self, seconds: float) -> None:
@@ -187,6 +190,8 @@ class Supervisor:
             match number:
                 case signal.SIGTERM | signal.SIGINT:
                     self.stop(number.name)
+                case signal.SIGQUIT:
+                    self.stop(number.name, quick=True)
                 case signal.SIGUSR1:
                     faulthandler.dump_traceback(all_threads=True)
                     for slot in self.slots:
@@ -204,7 +209,10 @@ class Supervisor:
         try:
             if self._reread is None:
                 raise SettingsError(["not read again with --records"])  # noqa: TRY301 - one way out
-            found = reload.changes(self.settings, await asyncio.to_thread(self._reread))
+            settings = await asyncio.to_thread(self._reread)
+            if self.store is not None:
+                settings = await self.store.catalogued(settings)
+            found = reload.changes(self.settings, settings)
             universe = self.crew.universe
             if found.together:
                 universe = await asyncio.to_thread(universe_of, found.settings)
@@ -235,7 +243,7 @@ class Supervisor:
         if self.crew.failed and not self._exiting:
             self.stop("a worker could not start")
         beaten = all(slot.report.beat_s for slot in self.slots[: self.workers])
-        if self.ready_since_s is None and beaten:
+        if self.ready_since_s is None and beaten and not self._exiting:
             self.ready_since_s = now_s
             log.info("ready", extra={"workers": self.workers, "run": self.current_run.identity.run})
         elif not self._exiting and now_s >= (self.ready_since_s or now_s) + self._seconds:
@@ -253,6 +261,8 @@ class Supervisor:
         if not self._told_ready and (self.ready_since_s is not None or (self.holds and self.crew.idle)):
             self._told_ready = True
             manager.ready()
+            if self.store is not None:  # only now: until here the workers need the cores more
+                self.store.follow(lambda: (self.current_run.recipe, self.crew.universe))
         if self._exiting:
             manager.extend(EXTEND_S)  # the deadline above bounds how often
         owed = sum(slot.report.owed for slot in self.slots)

@@ -34,13 +34,23 @@ from tickerd.market.market import Market
 from tickerd.market.universe import Universe
 from tickerd.observe import logs
 from tickerd.observe.counters import Report, Slab
+from tickerd.on_demand import NotSentError, Sent, answer_requests
 from tickerd.orders import Orders
 from tickerd.pipeline import Pipeline
-from tickerd.recipe import market_of
+from tickerd.recipe import market_of, snapshot_cadence
 from tickerd.records import RECORD_VERSION
-from tickerd.schedule import Rates, Segment, due_at_ns, split
+from tickerd.schedule import Cadence, Segment, SnapshotCadence, due_at_ns, split
+from tickerd.snapshot_now import send_snapshot
 from tickerd.source import Source
-from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
+from tickerd.spec import (
+    EXIT_BUG,
+    EXIT_FINISHED,
+    EXIT_NEW_RUN,
+    EXIT_OWED,
+    HELD_SIGNALS,
+    IGNORED_SIGNALS,
+    WorkerSpec,
+)
 
 PUBLISH_S = 0.25
 COLLECT_S = 60.0
@@ -62,7 +72,9 @@ class Worker:
         self._plan, self._mix = spec.plan, spec.settings.rate.mix.weights
         self.gate = Gate(self.report, self._may_probe)
         self._source: Source | None = None
+        self._snapshotted: tuple[Market, KinesisStream] | None = None  # once the own source is carried
         self._hours: Hours | None = None
+        self._snapshots: SnapshotCadence | None = None
         self._stopping = asyncio.Event()
         self._drain_max_s = float(spec.settings.source.drain_max_s)
 
@@ -74,7 +86,10 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD_SIGNALS)
         loop.add_reader(self.spec.alive_fd, self._orphaned)
         self._publish()  # up: the supervisor waits for it
-        ticks = asyncio.create_task(self._tick())
+        answering = None
+        if self.spec.requests_fd is not None:
+            answering = asyncio.create_task(answer_requests(self.spec.requests_fd, self._send_snapshot))
+        ticks = asyncio.create_task(self._tick(answering))
         work = asyncio.create_task(self._work())
         stop = asyncio.create_task(self._stopping.wait())
         try:
@@ -88,6 +103,8 @@ class Worker:
         finally:
             stop.cancel()
             ticks.cancel()
+            if answering is not None:
+                answering.cancel()
         self._publish("stopped")
         if self._owes():
             return EXIT_OWED
@@ -101,9 +118,7 @@ class Worker:
         """
         self._stopping.set()
         self.report.state = "draining"
-        if self._source is None:
-            self._drain_max_s = 0.0  # nothing has begun, so there is nothing to wait for
-        else:
+        if self._source is not None:
             self._source.stop()
 
     def _stop_at_once(self) -> None:
@@ -118,6 +133,8 @@ class Worker:
 
     async def _drained(self, work: asyncio.Task[None]) -> None:
         """Give the work its time to end; less when it is plain that the stream will not take the rest."""
+        if self._source is None and not self._owes():
+            return  # nothing has begun, so there is nothing to wait for
         refusals = self.gate.refusals
         began = time.monotonic()
         if (
@@ -131,10 +148,12 @@ class Worker:
                 break
 
     async def _work(self) -> None:
-        """Carry the retired sources' owed frames, then the own ones."""
+        """Carry the retired sources' owed frames, then the own ones; when it is to stop, what is owed."""
         spec = self.spec
         universe = Universe.load(spec.settings.market.universe)
         self._hours = Hours(universe) if spec.recipe.hours == "market" else None
+        if spec.settings.rate.mode == "snapshot":
+            self._snapshots = snapshot_cadence(spec.settings.rate.every_s, universe)
         stream = KinesisStream(
             spec.settings.kinesis,
             universe.instruments,
@@ -144,15 +163,18 @@ class Worker:
             self.report,
         )
         try:
-            self.report.state = "waiting"
+            if not self._stopping.is_set():
+                self.report.state = "waiting"
             await stream.open()
             gc.collect()
             gc.freeze()  # what exists now stays; a collection looks only at what came later
             gc.disable()
             for name in [*spec.retired, spec.source]:
                 source = self._open_source(name, universe)
-                if source is not None and not self._stopping.is_set():
-                    await self._carry(source, market_of(source.recipe, universe), stream)
+                if source is not None and (source.owes or not self._stopping.is_set()):
+                    market = market_of(source.recipe, universe)
+                    self._snapshotted = (market, stream) if name == spec.source else None
+                    await self._carry(source, market, stream)
         finally:
             await stream.close()
 
@@ -163,7 +185,7 @@ class Worker:
         if path.exists():
             state = checkpoint.read(path)
         else:
-            first = Segment(spec.first_frame, 0, self._rates_at(spec.first_frame), spec.digest)
+            first = Segment.at_cadence(spec.first_frame, 0, self._cadence_at(spec.first_frame), spec.digest)
             state = Checkpoint(
                 source=name,
                 recipe=spec.recipe,
@@ -183,7 +205,7 @@ class Worker:
             state,
             self.report,
             before_save=self._publish,
-            rates_at=self._rates_at if own else None,
+            cadence_at=self._cadence_at if own else None,
             digest=spec.digest,
             catch_up_factor=rate.catch_up_factor,
             catch_up_max_s=rate.catch_up_max_s,
@@ -195,15 +217,20 @@ class Worker:
             source.rejoin(spec.first_frame)
         return source
 
-    def _rates_at(self, frame: int) -> Rates:
+    def _cadence_at(self, frame: int) -> Cadence:
         spec = self.spec
+        if self._snapshots is not None:
+            return self._snapshots
         rates = split(self._plan.at(frame), self._mix, spec.workers, spec.worker)
         return rates if self._hours is None else self._hours.rates(rates, frame)
 
     async def _carry(self, source: Source, market: Market, stream: KinesisStream) -> None:
         """Run one source to its end, or until cancelled; its last checkpoint then says what it owes."""
         self._source = source
-        self.report.state = "running"
+        if self._stopping.is_set():
+            source.stop()
+        else:
+            self.report.state = "running"
         delivery = Delivery(stream, self.gate, source.progress, self.report, self.spec.settings.kinesis)
         encode = rows_encoder(source.recipe.format)
         making = functools.partial(self.slab.making, self.spec.worker)
@@ -219,13 +246,22 @@ class Worker:
             await saving
         await source.finish()
 
+    async def _send_snapshot(self, source: str) -> Sent:
+        """Have a snapshot of now sent as that source."""
+        if self._snapshotted is None or self._source is None or self._stopping.is_set():
+            raise NotSentError("worker 0 is not sending; see /status")
+        ms = self._source.clock.now_ns() // 1_000_000
+        market, stream = self._snapshotted
+        spec = self.spec
+        return await send_snapshot(source, ms, spec.recipe, market, stream, self.gate, spec.settings.kinesis)
+
     def _owes(self) -> bool:
         paths = [
             checkpoint.path_of(Path(self.spec.state), name) for name in [*self.spec.retired, self.spec.source]
         ]
         return any(checkpoint.read(path).owes for path in paths if path.exists())
 
-    async def _tick(self) -> None:
+    async def _tick(self, answering: asyncio.Task[None] | None) -> None:
         """Publish the report, which is the heartbeat, and measure how late the event loop is for it."""
         due = collected = time.monotonic()
         while True:
@@ -237,6 +273,8 @@ class Worker:
                 due += late
             self._obey()
             self._publish()
+            if answering is not None and answering.done():
+                answering.result()  # which raises when it has failed
             if due - collected > COLLECT_S:
                 gc.collect()
                 collected = due
@@ -273,7 +311,8 @@ class Worker:
 
 def main() -> int:
     """The process's outermost function: `python -m tickerd.worker SPEC_FD`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    for number in IGNORED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
     faulthandler.register(signal.SIGUSR1, all_threads=True)
     with open(int(sys.argv[1]), "rb") as file:  # noqa: PTH123 - an inherited descriptor, not a path

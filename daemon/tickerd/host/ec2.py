@@ -5,6 +5,7 @@ Polled by the supervisor alone, which drains and idles accordingly; the group he
 
 import asyncio
 import logging
+import random
 import time
 from contextlib import AsyncExitStack
 
@@ -22,6 +23,7 @@ TAG = "tags/instance/aws:autoscaling:groupName"
 
 # Who holds it, in `Supervisor.holds`.
 SPOT, ENDING, WARM = "spot", "autoscaling", "warm pool"
+REBALANCE = "rebalance"  # in `Supervisor.doubts`
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,9 @@ class Instance:
         self._served = False  # it has been in service, so that leaving it is a life-cycle action
         self._completes = False  # the group waits for us
         self._heartbeat_s = 0.0
-        self._capacity_s = -CAPACITY_S
+        self._capacity: int | None = None  # how many instances the group is to have, once it is known
+        self._capacity_due_s = 0.0
+        self._capacity_failures = 0  # in a row
         self._told: dict[str, str] = {}  # the last trouble of each kind, so that it is logged once
 
     async def begin(self) -> None:
@@ -76,21 +80,15 @@ class Instance:
 
     async def poll(self) -> None:
         """Look at what is announced, and act on it. Nothing that fails here ends anything."""
-        try:
-            await self._look()
-        except MetadataError as error:
-            self._trouble("metadata", str(error))
-        else:
-            self._trouble("metadata", "")
-        try:
-            await self._tell_group()
-            await self._share_fleet()
-        except GroupError as error:
-            self._trouble("autoscaling", str(error))
-        else:
-            self._trouble("autoscaling", "")
+        for step in (self._look, self._tell_group, self._share_fleet):
+            try:
+                if await step():
+                    self._told.pop(step.__name__, None)
+            except (MetadataError, GroupError) as error:
+                self._trouble(step.__name__, str(error))
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
+        """Look at the metadata; True, or MetadataError."""
         supervisor = self._supervisor
         if self._group is None and (name := await self._metadata.get(TAG)):
             region = await self._metadata.get("placement/region") or ""
@@ -99,11 +97,16 @@ class Instance:
             log.info("in an autoscaling group", extra={"group": self._group.name, "instance": self._id})
         if text := await self._metadata.get("spot/instance-action"):
             supervisor.drain(SPOT, _spot_reason(text))
-        if await self._metadata.get("events/recommendations/rebalance") and not supervisor.doubts:
+        else:  # none, or one that is over: the instance was stopped or hibernated, and is back
+            supervisor.undrain(SPOT)
+        if not await self._metadata.get("events/recommendations/rebalance"):
+            supervisor.doubts.pop(REBALANCE, None)
+        elif REBALANCE not in supervisor.doubts:
             # The group brings another instance up, then ends this one by its target state: so it works on.
-            supervisor.doubts["rebalance"] = "EC2 recommends to replace this instance"
+            supervisor.doubts[REBALANCE] = "EC2 recommends to replace this instance"
             log.warning("not ready any more: EC2 recommends to replace this instance")
         self._act_on(((await self._metadata.get("autoscaling/target-lifecycle-state")) or "").strip())
+        return True
 
     def _act_on(self, target: str) -> None:
         """The state that the group wants this instance in; empty outside of a group."""
@@ -120,11 +123,14 @@ class Instance:
             self._completes = False
         self._served |= target == "InService"
 
-    async def _tell_group(self) -> None:
-        """While the group waits for us: a heartbeat now and then; once all is delivered, that we are done."""
+    async def _tell_group(self) -> bool:
+        """While the group waits for us: a heartbeat now and then; once all is delivered, that we are done.
+
+        Whether the group was told something.
+        """
         supervisor = self._supervisor
         if not self._completes:
-            return
+            return False
         if self._group is None:
             raise GroupError(
                 "the group's name is not known, so its hook has to time out; "
@@ -136,27 +142,46 @@ class Instance:
             await self._group.complete()
             self._completes = False
             log.info("the group has been told that this instance has drained")
-        elif time.monotonic() - self._heartbeat_s >= HEARTBEAT_S:
-            self._heartbeat_s = time.monotonic()
-            await self._group.heartbeat()
+            return True
+        if time.monotonic() - self._heartbeat_s < HEARTBEAT_S:
+            return False
+        self._heartbeat_s = time.monotonic()
+        await self._group.heartbeat()
+        return True
 
-    async def _share_fleet(self) -> None:
-        """This host's share of the fleet's rate: less for each when the group grows."""
+    async def _share_fleet(self) -> bool:
+        """This host's share of the fleet's rate: less for each when the group grows.
+
+        Whether the group was asked for its size. One that does not answer is asked less and less often:
+        there may be a hundred of us.
+        """
         fleet = round(self._supervisor.settings.rate.fleet_records_per_second * 1000)
-        if not fleet or time.monotonic() - self._capacity_s < CAPACITY_S:
-            return
+        if not fleet:
+            return False
+        if self._capacity is not None:  # the fleet's rate may have been changed by a reload
+            self._supervisor.crew.share_fleet(share_of(fleet, self._capacity))
+        if time.monotonic() < self._capacity_due_s:
+            return False
         if self._group is None:
             raise GroupError(
                 "rate.fleet_records_per_second: this instance's group is not known, so nothing is generated; "
                 "set rate.records_per_second, or InstanceMetadataTags: enabled in the launch template"
             )
-        capacity = await self._group.desired_capacity()
-        self._capacity_s = time.monotonic()
-        self._supervisor.crew.share_fleet(share_of(fleet, capacity))
+        try:
+            self._capacity = await self._group.desired_capacity()
+        except GroupError:
+            pause_s = min(POLL_S * 2**self._capacity_failures, CAPACITY_S)
+            self._capacity_due_s = time.monotonic() + pause_s * random.uniform(0.5, 1)
+            self._capacity_failures += 1
+            raise
+        self._capacity_failures = 0
+        self._capacity_due_s = time.monotonic() + CAPACITY_S
+        self._supervisor.crew.share_fleet(share_of(fleet, self._capacity))
+        return True
 
     def _trouble(self, kind: str, what: str) -> None:
         """Log a trouble when it is another one than before."""
-        if what and what != self._told.get(kind):
+        if what != self._told.get(kind):
             log.error("%s", what)
         self._told[kind] = what
 

@@ -3,6 +3,7 @@
 import time
 
 from tickerd.checkpoint import Progress
+from tickerd.kinesis.by_shard import ByShard
 from tickerd.kinesis.calls import Call
 from tickerd.kinesis.outbox import Settled
 from tickerd.kinesis.settle import Outcome
@@ -16,6 +17,7 @@ class Accounting:
     def __init__(self, progress: Progress, report: Report) -> None:
         self._progress = progress
         self._report = report
+        self._by_shard = ByShard(report)
 
     def answered(self, call: Call, outcome: Outcome, duration_s: float) -> None:
         """Count a call that was answered, or was not and is given up."""
@@ -33,6 +35,8 @@ class Accounting:
         for code, entries in outcome.errors.items():
             label = error_label(code)
             counts.put_errors[label] = counts.put_errors.get(label, 0) + entries
+        if outcome.throttled:
+            self._by_shard.throttled(call, list(outcome.throttled))
 
     def settled(self, call: Call, settled: Settled) -> None:
         """Acknowledge the records of a call that have arrived; the others count as sent again."""
@@ -51,6 +55,7 @@ class Accounting:
             counts.entries_acked += len(settled.entries)
             for records in settled.entries:
                 counts.records_per_entry.observe(records)
+        self._by_shard.arrived(call, rows)
         for frame, records in rows.records_by_frame():
             self._progress.acknowledge(frame, records)
             # To the nearest frame: a delay for each record would cost more than it tells.

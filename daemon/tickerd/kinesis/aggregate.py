@@ -3,91 +3,130 @@
 Both put the records of one shard, in order, into entries of a bounded size, and can take one apart again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tickerd.kinesis import kpl
 from tickerd.kinesis.calls import OversizeError
 from tickerd.kinesis.route import Route
-from tickerd.kinesis.rows import Rows
+from tickerd.kinesis.rows import Rows, joined
+from tickerd.texts import Objects, WholeRecords
+
+
+class Written(NamedTuple):
+    """Records of one shard, already as they stand in entries, one after the other."""
+
+    rows: Rows  # without texts
+    data: bytes
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 class Aggregation(NamedTuple):
     """One way of aggregating.
 
-    cut: where full entries end among the records of one shard, as rising numbers of records; what follows
-    the last end is not full. Given are the records, their route, and the most bytes of an entry with its key.
-    join: the records' entry. split: the records of an entry that has so many. must_land: whether consumers
-    take an entry only from the shard to which all its records' keys belong.
+    before: what stands before each record of these sizes, [records]; None: nothing. lines: each ends with a
+    newline. sizes: bytes of each record with these, [records]. fill: the entries of the records of one shard,
+    each with where it ends among them. Given are the records and how they are written, which it may change,
+    their route, the most bytes of an entry with its key, and whether the last entry may be one that is not
+    full. split: the records of an entry that has so many. must_land: whether consumers take an entry only
+    from the shard to which all its keys belong.
     """
 
-    cut: Callable[[Rows, Route, int], list[int]]
-    join: Callable[[Rows, Route], bytes]
+    before: Callable[[NDArray[np.int32]], Objects] | None
+    lines: bool
+    sizes: Callable[[NDArray[np.int32]], NDArray[np.int64]]
+    fill: Callable[[Rows, memoryview, Route, int, bool], list[tuple[int, bytes]]]
     split: Callable[[bytes, int], list[bytes]]
     must_land: bool
 
 
-def _cut_kpl(rows: Rows, route: Route, entry_bytes_max: int) -> list[int]:
-    return kpl.cut(rows.keys, rows.sizes, route.key_bytes, entry_bytes_max)
-
-
-def _join_kpl(rows: Rows, route: Route) -> bytes:
-    if len(rows) == 1:  # the library, too, sends a record that has no company as it is
-        return rows.data[0]
-    return kpl.aggregate(rows.keys.tolist(), rows.data, route.key_texts)
+def _fill_kpl(
+    rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
+) -> list[tuple[int, bytes]]:
+    entries: list[tuple[int, bytes]] = []
+    ends = kpl.record_bytes(rows.sizes).cumsum()
+    start = sent = 0
+    for stop, used in kpl.cut(rows.keys, rows.sizes, route.key_table, entry_bytes_max, whole=whole):
+        end = int(ends[stop - 1])
+        if stop - start == 1:  # the library, too, sends a record that has no company as it is
+            data = bytes(written[end - int(rows.sizes[start]) : end])
+        else:
+            some = slice(start, stop)
+            data = kpl.aggregate(rows.keys[some], rows.sizes[some], written[sent:end], route.key_table, used)
+        entries.append((stop, data))
+        start, sent = stop, end
+    return entries
 
 
 def _split_kpl(data: bytes, records: int) -> list[bytes]:
     return [data] if records == 1 else [record for _, _, record in kpl.deaggregate(data)]
 
 
-def _cut_lines(rows: Rows, route: Route, entry_bytes_max: int) -> list[int]:
-    ends: list[int] = []
-    total = np.cumsum(rows.sizes + 1, dtype=np.int64)  # each line ends
+def _fill_lines(
+    rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
+) -> list[tuple[int, bytes]]:
+    entries: list[tuple[int, bytes]] = []
+    ends = _line_bytes(rows.sizes).cumsum()
     start = sent = 0
     while start < len(rows):
-        key_bytes = int(route.key_bytes[rows.keys[start]])  # the entry has its first record's key
-        stop = int(np.searchsorted(total, sent + entry_bytes_max - key_bytes, side="right"))
-        if stop == len(rows) and total[-1] - sent < entry_bytes_max - key_bytes:
+        room = entry_bytes_max - int(
+            route.key_bytes[rows.keys[start]]
+        )  # the entry has its first record's key
+        stop = max(start + 1, int(ends.searchsorted(sent + room, side="right")))
+        end = int(ends[stop - 1])
+        if stop == len(rows) and end - sent < room and not whole:
             break
-        start = max(stop, start + 1)
-        ends.append(start)
-        sent = int(total[start - 1])
-    return ends
-
-
-def _join_lines(rows: Rows, route: Route) -> bytes:
-    return b"\n".join([*rows.data, b""])
+        entries.append((stop, bytes(written[sent:end])))
+        start, sent = stop, end
+    return entries
 
 
 def _split_lines(data: bytes, records: int) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-KPL = Aggregation(_cut_kpl, _join_kpl, _split_kpl, must_land=True)
-LINES = Aggregation(_cut_lines, _join_lines, _split_lines, must_land=False)
+def _line_bytes(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+    return sizes.astype(np.int64) + 1
+
+
+KPL = Aggregation(
+    before=kpl.heads,
+    lines=False,
+    sizes=kpl.record_bytes,
+    fill=_fill_kpl,
+    split=_split_kpl,
+    must_land=True,
+)
+LINES = Aggregation(
+    before=None,
+    lines=True,
+    sizes=_line_bytes,
+    fill=_fill_lines,
+    split=_split_lines,
+    must_land=False,
+)
 
 
 @dataclass(slots=True)
 class Entry:
-    """Records in one. `rows` are they, without their data."""
+    """Records in one. `rows` are they, without their texts."""
 
     data: bytes
     rows: Rows
     size: int  # data and key
+    record_bytes: int  # of its records' data alone
 
     @property
     def key(self) -> int:
         """The number of its partition key: the first record's."""
         return int(self.rows.keys[0])
-
-    @property
-    def record_bytes(self) -> int:
-        """Of its records' data alone."""
-        return int(self.rows.sizes.sum())
 
 
 class Aggregator:
@@ -103,29 +142,50 @@ class Aggregator:
         self._aggregation = aggregation
         self._entry_bytes_max = entry_bytes_max
 
-    def entries(self, rows: Rows, route: Route, *, whole: bool) -> tuple[list[Entry], Rows]:
+    def write(self, rows: Rows, order: NDArray[np.intp], stops: Sequence[int]) -> list[Written]:
+        """Records in an order, as they stand in entries: those from the first to each of the rising stops."""
+        assert rows.texts is not None, "records that have not been written have texts"
+        before = None if self._aggregation.before is None else self._aggregation.before(rows.sizes[order])
+        data = rows.texts.runs(order, stops, before, lines=self._aggregation.lines)
+        ordered = rows.with_texts(None).pick(order)
+        return [
+            Written(ordered.part(start, stop).own_columns(), run)
+            for (start, stop), run in zip(pairwise([0, *stops]), data, strict=True)
+        ]
+
+    def entries(
+        self, written: Sequence[Written], route: Route, *, whole: bool
+    ) -> tuple[list[Entry], Written]:
         """The entries of one shard's records, and the records that fill none; `whole`: an entry of these too.
 
         OversizeError for a record that the stream does not take.
         """
-        ends = self._aggregation.cut(rows, route, self.aggregate_bytes_max)
-        if whole and (not ends or ends[-1] < len(rows)):
-            ends.append(len(rows))
-        starts = [0, *ends]
-        entries = [
-            self._entry(rows.part(start, stop), route) for start, stop in zip(starts, ends, strict=False)
-        ]
-        return entries, rows.part(starts[-1], len(rows))
+        rows = joined([piece.rows for piece in written])
+        data = memoryview(bytearray().join([piece.data for piece in written]))
+        entries: list[Entry] = []
+        start = 0
+        for stop, entry in self._aggregation.fill(rows, data, route, self.aggregate_bytes_max, whole):
+            entries.append(self._entry(rows.part(start, stop), entry, route))
+            start = stop
+        left = rows.part(start, len(rows)).own_columns()
+        left_bytes = int(self._aggregation.sizes(left.sizes).sum())
+        return entries, Written(left, bytes(data[len(data) - left_bytes :]))
 
     def records(self, entry: Entry) -> Rows:
         """An entry's records as they were before."""
-        rows = entry.rows
-        data = self._aggregation.split(entry.data, len(rows))
-        return Rows(data, rows.keys, rows.feeds, rows.frames, rows.sizes)
+        data = self._aggregation.split(entry.data, len(entry.rows))
+        return entry.rows.with_texts(WholeRecords(data))
 
-    def _entry(self, rows: Rows, route: Route) -> Entry:
-        data = self._aggregation.join(rows, route)
+    def unwritten(self, written: Written) -> Rows:
+        """Records as they were before."""
+        ends = self._aggregation.sizes(written.rows.sizes).cumsum() - int(self._aggregation.lines)
+        starts = ends - written.rows.sizes
+        data = written.data
+        records = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        return written.rows.with_texts(WholeRecords(records))
+
+    def _entry(self, rows: Rows, data: bytes, route: Route) -> Entry:
         size = len(data) + int(route.key_bytes[rows.keys[0]])
         if size > self._entry_bytes_max:
             raise OversizeError(size, self._entry_bytes_max)
-        return Entry(data, rows.without_data(), size)
+        return Entry(data, rows, size, int(rows.sizes.sum()))

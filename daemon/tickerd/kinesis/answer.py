@@ -6,6 +6,7 @@ refused: two lengths, a length that is no number, folded headers, line ends that
 
 import re
 from collections.abc import Generator
+from functools import lru_cache
 from typing import NamedTuple
 
 HEAD_BYTES_MAX = 32 * 1024  # of the status line and headers, and of what follows the last chunk
@@ -15,6 +16,7 @@ CHUNKS_MAX = 64 * 1024
 INTERIM_ANSWERS_MAX = 8  # such as 100 Continue
 NO_BODY = {204, 304}
 CHUNKED = -1
+HEADERS_KEPT = 32  # each of at most HEAD_BYTES_MAX
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\x00-\x08\x0a-\x1f]*)?")
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -173,19 +175,26 @@ def _head_of(head: bytes) -> _Head:
     codings: list[bytes] = []
     options: set[bytes] = set()
     for line in lines:
-        name, colon, value = line.partition(b":")
-        if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-            raise AnswerError("a header of the answer is malformed")
-        match name.lower():
+        name, value = _header(line)
+        match name:
             case b"content-length":
-                lengths.append(value.strip())
+                lengths.append(value)
             case b"transfer-encoding":
-                codings.append(value.strip().lower())
+                codings.append(value.lower())
             case b"connection":
                 options |= {option.strip().lower() for option in value.split(b",")}
     length = _length_of(lengths, codings) if status not in NO_BODY and status >= 200 else 0
     stays = matched[1] == b"1" or b"keep-alive" in options
     return _Head(status, stays and b"close" not in options and length is not None, length)
+
+
+@lru_cache(HEADERS_KEPT)
+def _header(line: bytes) -> tuple[bytes, bytes]:
+    """Name, in lower case, and value; most lines are those of the answer before."""
+    name, colon, value = line.partition(b":")
+    if not colon or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        raise AnswerError("a header of the answer is malformed")
+    return name.lower(), value.strip()
 
 
 def _length_of(lengths: list[bytes], codings: list[bytes]) -> int | None:

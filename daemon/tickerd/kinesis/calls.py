@@ -1,15 +1,14 @@
 """PutRecords requests: what one carries, and its body, as full as the service's limits allow."""
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import pybase64
 from numpy.typing import NDArray
 
 from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.shards import Shard
+from tickerd.texts import Base64, interleaved
 
 
 class OversizeError(ValueError):
@@ -48,14 +47,12 @@ class Call(Protocol):
         """Whether consumers take the entry from that shard (None: one that is not known)."""
 
 
-def request_body(head: bytes, data: Sequence[bytes], keys: NDArray[np.int32], route: Route) -> bytes:
+def request_body(head: bytes, data: Base64, keys: NDArray[np.int32], route: Route) -> bytes:
     """The body of a request. `head` stands before the first entry's data; `keys` are [entries]."""
-    numbers = keys.tolist()
-    pieces: list[bytes] = [b""] * (2 * len(numbers))
-    pieces[0::2] = map(pybase64.b64encode, data)
-    pieces[1::2] = map(route.joints.__getitem__, numbers)
-    pieces[-1] = route.tails[numbers[-1]]
-    return head + b"".join(pieces)
+    pieces = interleaved([data.texts, data.tails, route.joints.take(keys).tolist()])
+    pieces[-1] = route.tails[keys[-1]]
+    pieces.insert(0, head)
+    return b"".join(pieces)
 
 
 def fitting(entry_bytes: NDArray[np.int32]) -> int:

@@ -23,10 +23,14 @@ from tickerd.kinesis.settle import Fate, Outcome, settle
 from tickerd.kinesis.stream import KinesisStream
 from tickerd.observe.counters import Report
 from tickerd.settings import Kinesis
+from tickerd.texts import Texts
 
 UNREACHABLE_AFTER_FAILURES = 8  # calls in a row without any answer, before the endpoint counts as unreachable
 RENEW_PAUSE_S = 5.0  # credentials that expired again sooner than this are no better than none
 LOOK_PAUSE_MIN_S = 0.001
+BODY_BYTES_OF_CALL = 192 * 1024
+"""A full call of plain records has 140 KB. Of larger ones, of aggregates, fewer are on their way, so that no
+more bytes are: 32 of 930 KB, with what they hold, took 50 MB."""
 AGGREGATIONS = {"kpl": KPL, "lines": LINES}
 
 
@@ -46,6 +50,7 @@ class Delivery:
         self._draining = False
         self._no_slot = False  # what waits does so because enough calls are on their way
         self._tasks: set[asyncio.Task[None]] = set()
+        self._probe: asyncio.Task[None] | None = None  # the last call that went through a closed gate
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
         self._failures = 0  # calls in a row that got no answer
@@ -54,8 +59,8 @@ class Delivery:
         self._dispatching = asyncio.create_task(self._dispatch())
         self._dispatching.add_done_callback(self._ended)
 
-    async def submit(self, batch: Batch | Interleaved, data: list[bytes]) -> None:
-        """Send the batch's records, encoded as `data`, in the background; wait first until there is room."""
+    async def submit(self, batch: Batch | Interleaved, texts: Texts) -> None:
+        """Send the batch's records, given as `texts`, in the background; wait first until there is room."""
         while self._bug is None and self._is_full():
             self._room.clear()
             await self._room.wait()
@@ -63,7 +68,7 @@ class Delivery:
             raise self._bug
         self._follow()
         keys = self._outbox.route.keys_of(batch.instruments)
-        rows = Rows.of_frame(data, keys, batch.feeds, batch.frame)
+        rows = Rows.of_frame(texts, keys, batch.feeds, batch.frame)
         self._outbox.put(rows, time.monotonic())
         self._wake.set()
 
@@ -89,6 +94,10 @@ class Delivery:
         if self._no_slot and self._outbox.ready:
             return True
         return self._outbox.waiting_bytes + self._body_bytes > self._settings.backlog_bytes_max
+
+    def _enough_on_their_way(self) -> bool:
+        most = self._settings.calls_in_flight_max
+        return len(self._tasks) >= most or self._body_bytes >= most * BODY_BYTES_OF_CALL
 
     def _new_outbox(self) -> tuple[Outbox, str]:
         """What the stream and the settings ask for now."""
@@ -122,7 +131,7 @@ class Delivery:
         while True:
             self._wake.clear()
             changing = self._stream.aggregation != self._aggregation
-            if self._tasks and (changing or len(self._tasks) >= self._settings.calls_in_flight_max):
+            if self._tasks and (changing or self._enough_on_their_way()):
                 self._no_slot = True
                 await self._wake.wait()
                 continue
@@ -140,6 +149,8 @@ class Delivery:
             self._no_slot |= self._gate.cause is not None
             probing = await self._gate.passage()
             task = asyncio.create_task(self._deliver(call, probing=probing))
+            if probing:
+                self._probe = task
             self._tasks.add(task)
             task.add_done_callback(self._answered)
             self._report.requests_in_flight = len(self._tasks)
@@ -158,6 +169,8 @@ class Delivery:
 
     def _answered(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if task is self._probe and task.cancelled():
+            self._gate.give_up()
         self._report.requests_in_flight = len(self._tasks)
         self._ended(task)
 

@@ -40,15 +40,19 @@ class Gate:
     async def passage(self) -> bool:
         """Return at once while open. While closed return True to one caller when a probe is due.
 
-        That caller must say what came of it by `open` or `close`; the others wait for the gate to open.
+        That caller must say what came of it by `open`, `close` or `give_up`; the others wait for that.
         """
         while self.cause is not None:
             if self._probing:
                 await self._opened.wait()
             else:
                 self._probing = True
-                if await self._until_probe(self.cause):
-                    return True
+                try:
+                    if await self._until_probe(self.cause):
+                        return True
+                except asyncio.CancelledError:
+                    self.give_up()
+                    raise
         return False
 
     def close(self, cause: Cause, *, probed: bool) -> None:
@@ -75,6 +79,11 @@ class Gate:
             self.cause = None
             self._report.problems = []
             self._wake()
+
+    def give_up(self) -> None:
+        """Whoever was to be the probe has gone away: somebody else is."""
+        self._probing = False
+        self._wake()
 
     def _wake(self) -> None:
         self._opened.set()

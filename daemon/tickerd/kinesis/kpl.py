@@ -6,10 +6,9 @@ the KPL sends as it is: here that is the caller's affair, as are shards.
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
-from itertools import chain, count
-from operator import getitem
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,157 +27,153 @@ USER_TAG_KEY = 0x0A  # Tag
 # A varint grows by a byte at each of these; sizes and indexes are below 2**35.
 VARINT_STEPS = np.array([2**7, 2**14, 2**21, 2**28], dtype=np.int64)
 
-INDEXES_CACHED = 512  # 300 records of the default aggregate size have fewer keys
-LENGTHS_CACHED = 256  # for each index; all together some 20 MB at most, in practice a tenth
-KEYS_CACHED = 16384
+INDEXES_OF_A_BYTE = 128
+SIZES_KEPT = 4096  # bytes of data; what is larger is rare
 
 
-class _Heads(dict[int, bytes]):
-    """What stands before the data of a record whose key has one index, by the data's length."""
+class KeyTable:
+    """Partition keys in UTF-8, and what an aggregate needs of each."""
 
-    def __init__(self, index: int) -> None:
-        super().__init__()
-        self._start = bytes((KEY_INDEX, *varint(index), DATA))
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.key_bytes = np.array(list(map(len, keys)), dtype=np.int32)
+        self.fields = [bytes((PARTITION_KEY, *varint(len(key)))) + key for key in keys]
+        """[keys] the field of the aggregate's table that holds it."""
+        self.field_bytes = np.array(list(map(len, self.fields)), dtype=np.int64)
 
-    def __missing__(self, length: int) -> bytes:
-        if len(self) >= LENGTHS_CACHED:
-            self.clear()
-        fields = self._start + varint(length)
-        head = self[length] = bytes((RECORD, *varint(len(fields) + length), *fields))
-        return head
+    def __len__(self) -> int:
+        return len(self.fields)
 
 
-class _TableEntries(dict[bytes, bytes]):
-    """The field of the table that holds a partition key."""
-
-    def __missing__(self, key: bytes) -> bytes:
-        if len(self) >= KEYS_CACHED:
-            self.clear()
-        entry = self[key] = bytes((PARTITION_KEY, *varint(len(key)))) + key
-        return entry
+def _head(index: int, size: int) -> bytes:
+    """What stands before the data of a record whose key has this index."""
+    fields = bytes((KEY_INDEX, *varint(index), DATA, *varint(size)))
+    return bytes((RECORD, *varint(len(fields) + size), *fields))
 
 
-_TABLE_ENTRIES = _TableEntries()
-_HEADS = [_Heads(index) for index in range(INDEXES_CACHED)]
+def heads(sizes: NDArray[np.int32]) -> NDArray[np.object_]:
+    """[records] what stands before data of these sizes, with 0 for the index of the key.
 
-
-def aggregate(keys: Sequence[int], data: Sequence[bytes], table: Sequence[bytes]) -> bytes:
-    """One aggregated record of at least one record.
-
-    `keys`: [records] the number of each record's partition key; `table`: [keys] the keys in UTF-8. Raises
-    ValueError when `keys` and `data` differ in length or are empty: an empty aggregate would be read as data.
+    An index below 128 is one byte, so that `aggregate` need only set it.
     """
-    if not data or len(keys) != len(data):
-        raise ValueError(f"an aggregate of {len(data)} records with {len(keys)} keys")
-    # A key's first record takes the next index, which here is the table of heads for it.
-    heads = defaultdict[int, _Heads](chain(_HEADS, map(_Heads, count(INDEXES_CACHED))).__next__)
-    heads_of_records = list(map(heads.__getitem__, keys))
-    used = len(heads)
-    pieces = [b""] * (used + 2 * len(data))
-    pieces[:used] = map(_TABLE_ENTRIES.__getitem__, map(table.__getitem__, heads))
-    pieces[used::2] = map(getitem, heads_of_records, map(len, data))
-    pieces[used + 1 :: 2] = data
-    body = b"".join(pieces)
-    return b"".join((MAGIC, body, hashlib.md5(body, usedforsecurity=False).digest()))
+    if len(sizes) and sizes.max() < SIZES_KEPT:
+        kept: NDArray[np.object_] = _HEADS.take(sizes)
+        return kept
+    found = np.empty(len(sizes), dtype=object)
+    found[:] = [_head(0, size) for size in sizes.tolist()]
+    return found
 
 
-def aggregate_bytes(
-    keys: NDArray[np.int32], sizes: NDArray[np.int32], key_bytes: NDArray[np.int32]
-) -> NDArray[np.int64]:
-    """[records] the exact size of the aggregate of the first record, of the first two, of the first three, ….
-
-    `keys`: [records] numbers of partition keys; `sizes`: [records] bytes of data; `key_bytes`: [keys] bytes
-    of each key in UTF-8. The entry's own partition key is not counted.
-    """
-    return _running_bytes(keys, sizes, _record_bytes(sizes), _table_entry_bytes(key_bytes))
-
-
-def growth_bytes(
+def aggregate(
     keys: NDArray[np.int32],
     sizes: NDArray[np.int32],
-    key_bytes: NDArray[np.int32],
-    used: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """[records] by how much, at most, each record makes the open aggregate of its shard larger.
+    written: memoryview,
+    table: KeyTable,
+    used: Sequence[int],
+) -> bytes:
+    """One aggregated record of at least one record.
 
-    The running form of `aggregate_bytes`, for records of any number of shards at once: a key has one shard,
-    so one `used` ([keys], whether it is in its shard's open aggregate before these records) serves them all.
-    OVERHEAD_BYTES and the sum of a shard's growth are never below the aggregate's size: equal where there are
-    at most 128 keys, with up to 16,384 above it by a byte (rarely two) for each index below 128.
+    `keys`: [records] the number of each record's partition key in the table; `sizes`: [records] bytes of its
+    data; `written`: each record's head and data, in which the indexes are set; `used`: the keys in the order
+    of their first records, which take the indexes from 0 on. Raises ValueError when these are not of one
+    length or are empty: an empty aggregate would be read as data.
     """
-    _, new = _first_uses(keys, len(key_bytes))
-    new &= ~used[keys]
-    last = None if len(key_bytes) <= VARINT_STEPS[0] else np.full(1, len(key_bytes) - 1)
-    return _record_bytes(sizes, last) + np.where(new, _table_entry_bytes(key_bytes)[keys], 0)
+    ends = record_bytes(sizes).cumsum()
+    if not len(keys) or len(keys) != len(sizes) or ends[-1] != len(written):
+        raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys, {len(written)} bytes")
+    indexes = np.empty(len(table), np.int64)
+    indexes[used] = np.arange(len(used))
+    records: memoryview | bytes = written
+    if len(used) <= INDEXES_OF_A_BYTE:
+        np.frombuffer(written, np.uint8)[ends - _bytes_from_index(sizes)] = indexes[keys]
+    else:
+        data = [written[end - size : end] for end, size in zip(ends.tolist(), sizes.tolist(), strict=True)]
+        heads_of_records = map(_head, indexes[keys].tolist(), sizes.tolist())
+        records = b"".join(chain.from_iterable(zip(heads_of_records, data, strict=True)))
+    tables = b"".join([table.fields[key] for key in used])
+    digest = hashlib.md5(tables, usedforsecurity=False)
+    digest.update(records)
+    return b"".join((MAGIC, tables, records, digest.digest()))
+
+
+def aggregate_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable) -> NDArray[np.int64]:
+    """[records] the exact size of the aggregate of the first record, of the first two, of the first three, ….
+
+    `keys`: [records] numbers of partition keys in the table; `sizes`: [records] bytes of data. The entry's
+    own partition key is not counted.
+    """
+    first = np.empty(len(table), dtype=np.int64)
+    positions = np.arange(len(keys))
+    first[keys[::-1]] = positions[::-1]  # of repeated assignments NumPy keeps the last
+    first_uses = first[keys]
+    new = first_uses == positions
+    indexes = new.cumsum() - 1
+    several = len(indexes) and indexes[-1] >= INDEXES_OF_A_BYTE
+    grows = record_bytes(sizes, indexes[first_uses] if several else None)
+    grows[new] += table.field_bytes[keys[new]]
+    return OVERHEAD_BYTES + grows.cumsum()
+
+
+class Cut(NamedTuple):
+    """An aggregate among records: where it ends, and its keys in the order of their first records."""
+
+    stop: int
+    used: list[int]
 
 
 def cut(
-    keys: NDArray[np.int32],
-    sizes: NDArray[np.int32],
-    key_bytes: NDArray[np.int32],
-    entry_bytes_max: int,
-    start: int = 0,
-) -> list[int]:
-    """Where aggregates end among the records of one shard from `start` on: rising numbers of records.
+    keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable, entry_bytes_max: int, *, whole: bool
+) -> list[Cut]:
+    """The aggregates among the records of one shard, one after the other.
 
     Arguments as in `aggregate_bytes`. An aggregate and the partition key of its entry, which is its first
     record's, have `entry_bytes_max` bytes at most and leave no room for the next record. The last, unfilled
-    one is left out. A record too large for an aggregate is an end of its own: it may yet go as it is.
+    one is left out unless they are cut `whole`. A record too large for an aggregate is one of its own: it may
+    yet go as it is.
     """
-    ends: list[int] = []
-    record_bytes = _record_bytes(sizes)
-    table_entry_bytes = _table_entry_bytes(key_bytes)
-    total = np.cumsum(record_bytes)
+    cuts: list[Cut] = []
+    ends, numbers = record_bytes(sizes).cumsum(), keys.tolist()
+    start = 0
     while start < len(keys):
         # No aggregate from here on reaches beyond the window: its tables are not counted yet.
-        sent = int(total[start - 1]) if start else 0
-        stop = int(np.searchsorted(total, sent + entry_bytes_max - OVERHEAD_BYTES, side="right"))
-        window = slice(start, stop)  # empty where a record alone is too large
-        size = _running_bytes(keys[window], sizes[window], record_bytes[window], table_entry_bytes)
-        room = entry_bytes_max - int(key_bytes[keys[start]])
-        fitting = int(np.searchsorted(size, room, side="right"))
-        if start + fitting == len(keys):
+        sent = int(ends[start - 1]) if start else 0
+        room = entry_bytes_max - int(table.key_bytes[keys[start]])
+        stop = int(ends.searchsorted(sent + room - OVERHEAD_BYTES, side="right"))
+        window = numbers[start:stop]
+        used = list(dict.fromkeys(window))
+        # As if every key of the window were used. Mostly those that fit do use them all: then it is exact.
+        tables = int(table.field_bytes[used].sum())
+        fitting = int(ends.searchsorted(sent + room - OVERHEAD_BYTES - tables, side="right")) - start
+        if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or len(set(window[:fitting])) < len(used):
+            size = aggregate_bytes(keys[start:stop], sizes[start:stop], table)
+            fitting = int(size.searchsorted(room, side="right"))  # none, where the first alone is too large
+        if start + fitting == len(keys) and not whole:
             break
-        start += max(fitting, 1)
-        ends.append(start)
-    return ends
+        stop = start + max(1, fitting)
+        cuts.append(Cut(stop, list(dict.fromkeys(numbers[start:stop]))))
+        start = stop
+    return cuts
 
 
-def _running_bytes(
-    keys: NDArray[np.int32],
-    sizes: NDArray[np.int32],
-    record_bytes: NDArray[np.int64],
-    table_entry_bytes: NDArray[np.int64],
-) -> NDArray[np.int64]:
-    """`aggregate_bytes`, given the bytes of records by themselves (index below 128) and of table entries."""
-    first, new = _first_uses(keys, len(table_entry_bytes))
-    if np.count_nonzero(new) > VARINT_STEPS[0]:
-        indexes = (np.cumsum(new) - 1)[first[keys]]
-        record_bytes = _record_bytes(sizes, indexes)
-    return OVERHEAD_BYTES + np.cumsum(record_bytes + np.where(new, table_entry_bytes[keys], 0))
-
-
-def _first_uses(keys: NDArray[np.int32], key_count: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """[keys] the first record of each key that occurs; [records] whether the record is its key's first."""
-    positions = np.arange(len(keys))
-    first = np.empty(key_count, dtype=np.int64)
-    first[keys[::-1]] = positions[::-1]  # of repeated assignments NumPy keeps the last
-    return first, first[keys] == positions
-
-
-def _record_bytes(sizes: NDArray[np.int32], indexes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """[records] bytes of each record in an aggregate; without `indexes` they are below 128: a byte each."""
+def record_bytes(sizes: NDArray[np.int32], indexes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """[records] bytes of each with its head; `indexes`: [records] of keys, None: all are below 128."""
+    if indexes is None and len(sizes) and sizes.max() < SIZES_KEPT:
+        kept: NDArray[np.int64] = _RECORD_BYTES.take(sizes)
+        return kept
     index_bytes = 1 if indexes is None else _varint_bytes(indexes)
     fields = 2 + index_bytes + _varint_bytes(sizes) + sizes  # two tags
     return 1 + _varint_bytes(fields) + fields
 
 
-def _table_entry_bytes(key_bytes: NDArray[np.int32]) -> NDArray[np.int64]:
-    return 1 + _varint_bytes(key_bytes) + key_bytes
+def _bytes_from_index(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
+    """[records] bytes of each from the index of its key on: that, a tag, the length of the data, the data."""
+    if sizes.max() < SIZES_KEPT:
+        kept: NDArray[np.int64] = _BYTES_FROM_INDEX.take(sizes)
+        return kept
+    return 2 + _varint_bytes(sizes) + sizes
 
 
 def _varint_bytes(values: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
-    return 1 + np.searchsorted(VARINT_STEPS, values, side="right")
+    return 1 + VARINT_STEPS.searchsorted(values, side="right")
 
 
 def deaggregate(data: bytes) -> list[tuple[bytes, bytes, bytes]]:
@@ -277,3 +272,9 @@ def _check_user_tag(message: bytes) -> None:
         found |= tag == USER_TAG_KEY
     if not found:
         raise ValueError("a tag without its key")
+
+
+_HEADS = np.array([_head(0, size) for size in range(SIZES_KEPT)], dtype=object)
+_RECORD_BYTES = np.array([len(head) + size for size, head in enumerate(_HEADS)])
+_SIZES = np.arange(SIZES_KEPT)
+_BYTES_FROM_INDEX = 2 + _varint_bytes(_SIZES) + _SIZES

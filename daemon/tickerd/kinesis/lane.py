@@ -4,9 +4,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tickerd.kinesis.aggregate import Entry
+from tickerd.kinesis.aggregate import Entry, Written
 from tickerd.kinesis.route import Route
-from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.shards import Shard
 
 
@@ -16,7 +15,7 @@ class Lane:
 
     shard: int  # its position in the newest map that has it
     queue: deque[Entry] = field(default_factory=deque)
-    open: list[Rows] = field(default_factory=list)
+    open: list[Written] = field(default_factory=list)
     open_bytes: int = 0
     on_their_way: int = 0  # entries
     tries: int = 0

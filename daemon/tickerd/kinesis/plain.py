@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tickerd.kinesis.calls import OversizeError, fitting, request_body
-from tickerd.kinesis.limits import ENTRIES_PER_CALL_MAX
+from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
 from tickerd.kinesis.outbox import NEVER_S, Settled, retry_pause_s, tell_pacer
 from tickerd.kinesis.parked import Parked
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows, joined
 from tickerd.kinesis.settle import Outcome
 from tickerd.kinesis.shards import Shard
+from tickerd.texts import Base64
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class PlainOutbox:
         self._head = head
         self._entry_bytes_max = entry_bytes_max
         self._linger_s = linger_s
+        self._largest_bytes = 0  # of a record so far
         self._fresh: deque[Rows] = deque()
         self._fresh_start = 0  # of the first of these pieces: what lies before is taken
         self._fresh_records = 0
@@ -88,6 +90,7 @@ class PlainOutbox:
         largest = int(rows.entry_bytes(self.route.key_bytes).max())
         if largest > self._entry_bytes_max:
             raise OversizeError(largest, self._entry_bytes_max)
+        self._largest_bytes = max(self._largest_bytes, int(rows.sizes.max()))
         self.waiting_bytes += int(rows.sizes.sum())
         self._append(rows, now_s)
 
@@ -100,13 +103,17 @@ class PlainOutbox:
             pieces += self._take_fresh(room, now_s)
         if not pieces:
             return None
-        rows = joined(pieces)
-        fit = fitting(rows.entry_bytes(self.route.key_bytes))
+        texts = _in_base64(pieces)
+        rows = joined(pieces).with_texts(texts)
+        fit = len(rows)
+        if fit * (self._largest_bytes + self.route.key_bytes_max) > CALL_BYTES_MAX:
+            fit = fitting(rows.entry_bytes(self.route.key_bytes))
         if fit < len(rows):  # entries of many KiB only: what is beyond the call's bytes is next
             self._prepend(rows.part(fit, len(rows)))
             rows = rows.part(0, fit)
+            texts = texts.part(0, fit)
         self.waiting_bytes -= int(rows.sizes.sum())
-        return PlainCall(self.route, rows, tries, request_body(self._head, rows.data, rows.keys, self.route))
+        return PlainCall(self.route, rows, tries, request_body(self._head, texts, rows.keys, self.route))
 
     def due_s(self, now_s: float) -> float | None:
         """When something has lingered, may be tried again, or may have room in its shard."""
@@ -135,7 +142,8 @@ class PlainOutbox:
     def settle(self, call: PlainCall, outcome: Outcome, misplaced: set[int], now_s: float) -> Settled:
         """Keep what has not arrived, to be tried again after a while. No entry is ever misplaced."""
         rows, missing = call.rows, outcome.unacknowledged
-        tell_pacer(call.route, rows.keys, rows.entry_bytes(call.route.key_bytes), outcome, now_s)
+        if call.route.pacer is not None:
+            tell_pacer(call.route, rows.keys, rows.entry_bytes(call.route.key_bytes), outcome, now_s)
         if missing == []:
             return Settled(rows, None)
         numbers = np.arange(len(rows))
@@ -147,7 +155,7 @@ class PlainOutbox:
         tries = call.tries + 1
         self._failed.append(Failed(now_s + retry_pause_s(tries), tries, failed))
         self._failed.sort()
-        return Settled(rows.without_data().pick(arrived) if len(arrived) else None, None)
+        return Settled(rows.with_texts(None).pick(arrived) if len(arrived) else None, None)
 
     def _append(self, rows: Rows, now_s: float) -> None:
         if not self._fresh:
@@ -213,6 +221,19 @@ class PlainOutbox:
         self._fresh_records = 0
         self._since_s = NEVER_S
         return waiting
+
+
+def _in_base64(pieces: list[Rows]) -> Base64:
+    """The texts of all pieces; what failed once is encoded already."""
+    encoded: list[Base64] = []
+    for piece in pieces:
+        assert piece.texts is not None, "records that go have texts"
+        encoded.append(piece.texts.base64())
+    if len(encoded) == 1:
+        return encoded[0]
+    return Base64(
+        [text for each in encoded for text in each.texts], [tail for each in encoded for tail in each.tails]
+    )
 
 
 def _records(pieces: list[Rows]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.kinesis.ceiling import ceiling_records_per_second, shares_by_shard
+from tickerd.kinesis.kpl import KeyTable
 from tickerd.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX
 from tickerd.kinesis.pacing import Pacer
 from tickerd.kinesis.shards import Shard, ShardMap, hash_key
@@ -43,10 +44,11 @@ class Route:
                 raise ValueError(f"the partition key {key!r} has not 1 to 256 characters")
         # What stands between the data of one entry and of the next, and after the last, for each key.
         fields = [b'","PartitionKey":' + msgspec.json.encode(key) for key in self.keys]
-        self.joints = [field + b'},{"Data":"' for field in fields]
+        self.joints = np.array([field + b'},{"Data":"' for field in fields], dtype=object)
         self.tails = [field + b"}]}" for field in fields]
-        self.key_texts = [key.encode() for key in self.keys]
-        self.key_bytes = np.array(list(map(len, self.key_texts)), dtype=np.int32)
+        self.key_table = KeyTable([key.encode() for key in self.keys])
+        self.key_bytes = self.key_table.key_bytes
+        self.key_bytes_max = int(self.key_bytes.max())
         self.key_hashes = [hash_key(key) for key in self.keys]
         self.key_shards = np.array(list(map(shard_map.shard_of, self.key_hashes)), dtype=np.int32)
         self.pacer = pacer

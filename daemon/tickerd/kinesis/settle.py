@@ -92,9 +92,10 @@ def _settle_answer(entries: int, body: bytes, *, whole: bool) -> Outcome:
     if (
         not whole
         and b'"FailedRecordCount":0' in body
-        and body.count(b'"SequenceNumber":"') == body.count(_SHARD_ID) == entries
+        and (found := body.find(_SHARD_ID)) > 0
+        and body.count(b'"SequenceNumber":"') == entries
     ):
-        start = body.index(_SHARD_ID) + len(_SHARD_ID)
+        start = found + len(_SHARD_ID)
         first = body[start : body.index(b'"', start)]
         return Outcome(Fate.DONE, [], {}, landed=[first.decode(errors="replace")])
     try:

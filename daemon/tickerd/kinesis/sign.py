@@ -39,7 +39,7 @@ class _Frame(NamedTuple):
     headers: dict[str, str]
     canonical_start: bytes  # the canonical request, but for the body's digest at its end
     to_sign_start: bytes  # the string to sign, but for the canonical request's digest at its end
-    key: bytes
+    mac: hmac.HMAC  # with the day's key, and nothing else yet
     authorization_start: str
 
 
@@ -65,8 +65,9 @@ class Signer:
         frame = self._frame
         canonical = frame.canonical_start + sha256(body).hexdigest().encode()
         to_sign = frame.to_sign_start + sha256(canonical).hexdigest().encode()
-        signature = hmac.digest(frame.key, to_sign, "sha256").hex()
-        return {**frame.headers, "Authorization": frame.authorization_start + signature}
+        mac = frame.mac.copy()  # beside large bodies 3 us; setting up a new one takes 30 us of a cold cache
+        mac.update(to_sign)
+        return {**frame.headers, "Authorization": frame.authorization_start + mac.hexdigest()}
 
     def _new_frame(self, credentials: Credentials, second: int) -> _Frame:
         timestamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
@@ -84,7 +85,7 @@ class Signer:
             headers,
             f"POST\n{self._canonical_path}\n\n{lines}\n{names}\n".encode(),
             f"{ALGORITHM}\n{timestamp}\n{scope}\n".encode(),
-            self._key(credentials.secret_key, date),
+            hmac.new(self._key(credentials.secret_key, date), digestmod="sha256"),
             f"{ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature=",
         )
 

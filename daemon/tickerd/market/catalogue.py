@@ -17,7 +17,8 @@ from msgspec.structs import fields
 BYTES_MAX = 16 << 20  # of a file: 5,000 stocks take 0.4 MB
 
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-Symbol = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.=_/-]{0,31}$")]  # a partition key as it stands
+SYMBOL = "[A-Za-z0-9][A-Za-z0-9.=_/-]{0,31}"  # a partition key as it stands
+Symbol = Annotated[str, Meta(pattern=f"^{SYMBOL}$")]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]  # every float has bounds, which keep out nan and inf
 Loading = Annotated[float, Meta(ge=-3, le=3)]
 

@@ -38,6 +38,12 @@ SIZES = _sizes()
 """[4096] shares of a trade where a lot is 100: lots, few of them large, and odd lots."""
 
 
+def sizes_of(hashes: I64, lots: I64 | None) -> I64:
+    """Shares of trades by 12 bits of a hash each; `lots`: of their stocks (None: all are `LOT`)."""
+    sizes: I64 = SIZES.take((hashes >> 16) & 0xFFF)
+    return sizes if lots is None else np.maximum(sizes * lots // LOT, 1)
+
+
 Places = NDArray[np.int32] | I64
 Values = NDArray[np.float64] | I64 | NDArray[np.object_]
 
@@ -153,9 +159,7 @@ class Feed:
         instruments = self._choices(frame).take(hashes & 0xFFFF)
         quoted = self._quotes(frame, instruments, milliseconds)
         prices = np.where(quoted.at_ask, quoted.asks, quoted.bids)
-        sizes = SIZES.take((hashes >> 16) & 0xFFF)
-        if self._lots is not None:
-            sizes = np.maximum(sizes * self._lots.take(instruments) // LOT, 1)
+        sizes = sizes_of(hashes, None if self._lots is None else self._lots.take(instruments))
         ticks_per_unit = self._market.ticks_per_unit.take(instruments)
         return instruments, (
             prices / ticks_per_unit,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.records import FEEDS
-from tickerd.schedule import FRAMES_PER_SECOND, Rates
+from tickerd.schedule import FRAMES_PER_SECOND, Rates, first_ms, frame_of
 
 if TYPE_CHECKING:
     from tickerd.market.universe import Universe
@@ -102,6 +102,20 @@ class Hours:
         opened: Bools = self._open_markets(frames)[:, self._rows]
         return opened
 
+    def last_open_ms(self, times_ms: Frames) -> Frames:
+        """When each instrument was last open, at these times at the latest: i64[times, instruments], ms."""
+        frames = frame_of(times_ms)
+        last = np.empty((len(times_ms), len(self._markets)), dtype=np.int64)
+        for year in np.unique(_years(frames)).tolist():
+            chosen = np.flatnonzero(_years(frames) == year)
+            for column, market in enumerate(self._markets):
+                edges = _edges(market, year)
+                passed = np.searchsorted(edges, frames[chosen], side="right")
+                # The millisecond before that of the last closing, where it is not open now.
+                closed = first_ms(edges.take(passed - 1)) - 1
+                last[chosen, column] = np.where(passed & 1, times_ms[chosen], closed)
+        return last[:, self._rows]
+
     def feed_open(self, feed: int, frame: int) -> bool:
         """Whether any instrument of a feed (by its number in records.FEEDS) is open in a frame."""
         return bool(self.feed_open_frames(feed, np.array([frame]))[0])
@@ -136,14 +150,18 @@ class Hours:
     def _open_markets(self, frames: Frames) -> Bools:
         """bool[frames, markets]."""
         opened = np.zeros((len(frames), len(self._markets)), dtype=bool)
-        seconds = frames // FRAMES_PER_SECOND
-        years = seconds.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
+        years = _years(frames)
         for year in np.unique(years).tolist():
             chosen = years == year
             for column, market in enumerate(self._markets):
                 edges = _edges(market, year)
                 opened[chosen, column] = np.searchsorted(edges, frames[chosen], side="right") & 1
         return opened
+
+
+def _years(frames: Frames) -> NDArray[np.int64]:
+    seconds = frames // FRAMES_PER_SECOND
+    return seconds.astype("datetime64[s]").astype("datetime64[Y]").astype(np.int64) + 1970
 
 
 def _year(frame: int) -> int:

@@ -19,10 +19,11 @@ from tickerd.market.feed import NEWS, STOCK, Feed, Places, Quotes, quotes
 from tickerd.market.merging import merged
 from tickerd.market.news import FRAMES_PER_EPOCH, Epoch, Newsroom
 from tickerd.market.prices import TICK, TICK_BITS, Block, FrameState, Prices
+from tickerd.market.snapshot import Snapshots
 from tickerd.market.stories import Stories
 from tickerd.market.universe import CHOICES, Universe
 from tickerd.records import FEEDS, Record
-from tickerd.schedule import Part, first_ms
+from tickerd.schedule import Part, first_ms, frame_of
 
 FRAMES_AT_ONCE = 1024  # of one instrument alone: what fits into the processor's cache
 INSTRUMENTS_KEPT = 32  # that were asked for alone
@@ -33,6 +34,9 @@ class Hours(Protocol):
 
     def open(self, frame: int) -> NDArray[np.bool_]:
         """Which of Universe.instruments are open in a frame: bool[instruments]."""
+
+    def last_open_ms(self, times_ms: I64) -> I64:
+        """When each was last open at ascending milliseconds, at most these: i64[times, instruments]."""
 
 
 class Quote(NamedTuple):
@@ -59,7 +63,7 @@ class Market:
     ) -> None:
         self.seed = seed
         self.universe = universe
-        self._hours = hours
+        self.hours = hours
         self._only = None if only is None else universe.instruments.index(only)
         self._quoted = len(universe.pairs) + len(universe.stocks)
         alone = self._only is not None and self._only < self._quoted
@@ -71,12 +75,13 @@ class Market:
         self._shares = universe.chances[:NEWS] / CHOICES
         self._symbols = np.array(universe.instruments, dtype=object)
         self.feeds = [Feed(self, kind) for kind in range(len(FEEDS))]
+        self.snapshots = Snapshots(self)
         self._blocks = Blocks(self.prices)
         self._choices: dict[tuple[int, int], NDArray[np.int32]] = {}
         nothing = FrameState(*[np.zeros(0, dtype=np.int64)] * 4)
         self._last, self._last_block = (-1, nothing), (-1, nothing)
         self._kinds_used: set[int] = set()
-        self._prices_of = lru_cache(INSTRUMENTS_KEPT)(self._make_prices_of)
+        self.prices_of = lru_cache(INSTRUMENTS_KEPT)(self._make_prices_of)
 
     def records(self, source: str, part: Part) -> Batch:
         """The records of a part, by millisecond, then feed, then row; their seqs count on from its first."""
@@ -85,14 +90,24 @@ class Market:
 
     def columns(self, source: str, part: Part) -> Interleaved:
         """The same before Structs are made of it."""
-        kinds = [kind for kind, (start, stop) in enumerate(part.rows) if start < stop]
-        columns = [
-            self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
-            for kind in kinds
-        ]
+        if part.is_snapshot:
+            columns = self.snapshots.columns(part)
+        else:
+            kinds = [kind for kind, (start, stop) in enumerate(part.rows) if start < stop]
+            columns = [
+                self.feeds[kind].columns(source, part.frame, *part.rows[kind], part.counts[kind])
+                for kind in kinds
+            ]
         rows = merged(columns, self._symbols, source, part.frame, first_ms(part.frame), part.first_seq)
         self._work_ahead(part.frame)
         return rows
+
+    def stories(self, first_frame: int, end_frame: int, subject: int | None = None) -> Epoch:
+        """The stories that break in these frames, as they are first told, in the order of their frames.
+
+        `subject`: a stock, or after the stocks a currency, by its number; None: all.
+        """
+        return self._newsroom.broken(first_frame, end_frame, subject)
 
     def spans(self, frames: I64, news: bool) -> I64:
         """Which of ascending `frames` are near enough for `records_of`, with news or without: i64[frames].
@@ -121,25 +136,25 @@ class Market:
         row = self.universe.instruments.index(instrument)
         if row >= self._quoted:
             raise ValueError(f"{instrument} is a currency: only pairs and stocks have prices")
-        frame = _frame_of(ms)
+        frame = frame_of(ms)
         block = self._blocks.kept(frame // FRAMES_PER_BLOCK)
         if block is not None and self._alone_row is None:
             prices, place, state = self.prices, row, block.frame(frame)
         else:
-            prices, place = self._prices_of(row), 0
+            prices, place = self.prices_of(row), 0
             state = prices.frames(np.array([frame]))
         milliseconds = np.array([ms - first_ms(frame)])
         quoted = quotes(state, prices.quote_keys, frame, milliseconds, np.array([place], dtype=np.int32))
-        columns = self._in_units(quoted, np.array([row]))
+        columns = self.in_units(quoted, np.array([row]))
         return Quote(float(columns.price[0]), float(columns.bid[0]), float(columns.ask[0]))
 
     def quotes(self, ms: int) -> QuoteColumns:
         """The quotes of all pairs and stocks in a millisecond since 1970 (not with `only`)."""
-        frame = _frame_of(ms)
+        frame = frame_of(ms)
         rows = np.arange(self._quoted, dtype=np.int32)
         milliseconds = np.full(self._quoted, ms - first_ms(frame))
         quoted = quotes(self.frame(frame), self.prices.quote_keys, frame, milliseconds, rows)
-        return self._in_units(quoted, rows)
+        return self.in_units(quoted, rows)
 
     # What the feeds ask for.
 
@@ -203,9 +218,9 @@ class Market:
         if self._only is not None:
             alone: NDArray[np.bool_] = np.arange(len(self.universe.instruments)) == self._only
             return alone
-        if self._hours is None:
+        if self.hours is None:
             return None
-        return self._hours.open(frame)
+        return self.hours.open(frame)
 
     @cached_property
     def _newsroom(self) -> Newsroom:
@@ -227,7 +242,8 @@ class Market:
     def _make_prices_of(self, row: int) -> Prices:
         return Prices(self.seed, self.universe, [row])
 
-    def _in_units(self, quoted: Quotes, rows: NDArray[np.int64] | NDArray[np.int32]) -> QuoteColumns:
+    def in_units(self, quoted: Quotes, rows: NDArray[np.int64] | NDArray[np.int32]) -> QuoteColumns:
+        """Prices in units of their currencies; `rows` in Universe.instruments."""
         ticks_per_unit = self.ticks_per_unit.take(rows)
         mids = (quoted.mids + TICK // 2) >> TICK_BITS
         prices = np.where(quoted.at_ask, quoted.asks, quoted.bids)
@@ -235,7 +251,3 @@ class Market:
         return QuoteColumns(
             prices / ticks_per_unit, quoted.bids / ticks_per_unit, quoted.asks / ticks_per_unit
         )
-
-
-def _frame_of(ms: int) -> int:
-    return ms * 16 // 1000

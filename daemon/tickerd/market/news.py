@@ -77,6 +77,21 @@ class Newsroom:
             weights *= (np.minimum(told, self._share_max) / np.maximum(told, 1e-30)).take(epoch.subjects)
         return choices(weights, 1.0)
 
+    def broken(self, first: int, end: int, subject: int | None = None) -> Epoch:
+        """The stories that break from frame `first` to before `end`, in their first take, in order.
+
+        About one subject, or all.
+        """
+        days = [self._stories.day(day) for day in range(first // FRAMES_PER_DAY, -(-end // FRAMES_PER_DAY))]
+        meant = np.arange(len(self._names)) == subject if subject is not None else True
+        found = [(day, day.exists & (day.frames >= first) & (day.frames < end) & meant) for day in days]
+        begins = np.concatenate([day.frames[broken] for day, broken in found])
+        subjects = np.concatenate([np.nonzero(broken)[1] for _, broken in found])
+        sentiment = np.concatenate([day.sentiment[broken] for day, broken in found])
+        hashes = np.concatenate([day.hashes[broken] for day, broken in found])
+        order = np.argsort(begins, kind="stable")
+        return self._tell(begins[order], subjects[order], begins[order], sentiment[order], [hashes[order]])
+
     def _epoch(self, number: int) -> Epoch:
         frame = number * FRAMES_PER_EPOCH
         slots = (frame - self._shift) // _ROUTINE_FRAMES
@@ -95,7 +110,7 @@ class Newsroom:
         begin = np.concatenate(begins)
         return self._tell(frame, np.concatenate(subjects), begin, np.concatenate(sentiments), hashes)
 
-    def _tell(self, frame: int, subjects: I64, begins: I64, sentiments: F64, parts: list[U64]) -> Epoch:
+    def _tell(self, frame: int | I64, subjects: I64, begins: I64, sentiments: F64, parts: list[U64]) -> Epoch:
         hashes = np.concatenate(parts)
         # Updates come after half to one and a half of the time that they usually take.
         pace = 0.5 + (hashes & np.uint64(0xFF)).view(np.int64) / 256.0

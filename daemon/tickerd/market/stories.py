@@ -62,6 +62,16 @@ class Day(NamedTuple):
     bursts: F64  # how many times more is traded when it breaks
 
 
+class Broken(NamedTuple):
+    """A story that has broken: about which subject, when, how, and what it does to the price."""
+
+    subject: int  # stocks, then currencies
+    frame: int
+    sentiment: float
+    words: int  # 64 bits, from which its headline is made
+    move: float  # of the log price once it is complete; 0 for a neutral one
+
+
 def _sentiments() -> F64:
     """[1024]: a fifth neutral, the others from a little to much, bad news somewhat more than good news."""
     rank = np.arange(1024)
@@ -120,6 +130,23 @@ class Stories:
             _make_room(self._days, DAYS_KEPT)
             self._days[number] = self._make(number)
         return self._days[number]
+
+    def between(self, first: int, end: int) -> list[Broken]:
+        """The stories that break in the frames from `first` to before `end`, the earliest first."""
+        found: list[Broken] = []
+        for number in range(first // FRAMES_PER_DAY, (end - 1) // FRAMES_PER_DAY + 1):
+            day = self.day(number)
+            fades = (number + 1 + _FADE_DAYS) * FRAMES_PER_DAY - day.frames
+            told = day.exists & (day.frames >= first) & (day.frames < end)
+            columns = (
+                np.nonzero(told)[1],
+                day.frames[told],
+                day.sentiment[told],
+                day.hashes[told],
+                (day.slopes * fades)[told] * JUMP_UNIT,
+            )
+            found += map(Broken, *(column.tolist() for column in columns))
+        return sorted(found, key=lambda story: (story.frame, story.subject))
 
     def impact(self, frames: I64) -> I64:
         """How far stories have moved log prices at the begins of ascending `frames` of one day.

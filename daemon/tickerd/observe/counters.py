@@ -105,6 +105,17 @@ class StreamReport(msgspec.Struct):
     order: str = "relaxed"
 
 
+class ShardCounts(msgspec.Struct):
+    """What the shards of one map took from this process, since it first used that map.
+
+    `counts` are float64[3, buckets]: records, their bytes with keys, throttled entries. A bucket is a shard,
+    or some neighbouring ones where there are many (`kinesis/by_shard.py`).
+    """
+
+    shards: int
+    counts: bytes
+
+
 class Counts(msgspec.Struct):
     """What only grows: kept over the deaths of workers. Lists are per feed, in the order of `FEEDS`."""
 
@@ -160,6 +171,7 @@ class Report(msgspec.Struct):
     notices: list[Problem] = msgspec.field(default_factory=list)  # what is not done as it was set, and why
     unsaved: Problem | None = None  # why the checkpoint cannot be written
     stream: StreamReport | None = None
+    shards: ShardCounts | None = None
 
 
 class Slab:

@@ -17,6 +17,7 @@ NAMESPACE = "tickerd"
 GROUP = "AutoScalingGroupName"  # the dimension by which a scaling policy finds the metric
 
 log = logging.getLogger(__name__)
+log.setLevel(logging.INFO)  # whatever `log.level` leaves out: these lines are what a group scales by
 
 
 class EmbeddedMetrics:

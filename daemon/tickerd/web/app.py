@@ -1,7 +1,8 @@
-"""The HTTP side of the supervisor: health, metrics, status, control. Everything is bounded."""
+"""The HTTP side of the supervisor: health, metrics, status, the page, control. Everything is bounded."""
 
 import logging
 import ssl
+from collections.abc import Sequence
 
 import orjson
 from aiohttp import web
@@ -10,12 +11,16 @@ from prometheus_client.exposition import choose_encoder
 
 from tickerd.supervisor import Supervisor
 from tickerd.web.access import Access, Handler, add_headers
+from tickerd.web.assets import Assets
+from tickerd.web.chart import add_chart
 from tickerd.web.control import add_control
+from tickerd.web.events import Events
 from tickerd.web.listening import ListenError, bound, bound_control, inherited, url_of
+from tickerd.web.logs import add_logs
 from tickerd.web.metrics import registry
 from tickerd.web.openapi import description
-from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent
-from tickerd.web.status import notices, problems, state, status
+from tickerd.web.pages import CONNECTIONS_MAX, Pages, Silent, Streaming
+from tickerd.web.status import database_lines, notices, problems, state, status
 
 __all__ = ["CONNECTIONS_MAX", "HEAD_BYTES_MAX", "ListenError", "serve"]
 
@@ -24,8 +29,8 @@ BODY_BYTES_MAX = 64 * 1024
 KEEP_ALIVE_S = 15.0
 
 
-async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages:
-    """Listen on `web.listen`, or on a socket that the service manager holds, and on `web.control_socket`.
+async def serve(supervisor: Supervisor, listener_fds: Sequence[int] = ()) -> Pages:
+    """Listen on `web.listen`, or on the sockets that the service manager holds, and on `web.control_socket`.
 
     ListenError or SettingsError when that is not possible. `cleanup` the result to stop.
     """
@@ -43,10 +48,11 @@ async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages
     for name in ("aiohttp.server", "asyncio"):
         logging.getLogger(name).addFilter(is_ours)
     await runner.setup()
-    pages = Pages(runner, runner.app[SILENT])
+    pages = Pages(runner, runner.app[SILENT], runner.app[STREAMING])
     try:
-        listener = bound(settings.listen) if listener_fd is None else inherited(listener_fd)
-        await pages.listen(listener, access.tls)
+        listeners = [inherited(fd) for fd in listener_fds] or [bound(settings.listen)]
+        for listener in listeners:
+            await pages.listen(listener, access.tls)
         if settings.control_socket:
             await pages.listen(bound_control(settings.control_socket))
     except ListenError:
@@ -57,7 +63,7 @@ async def serve(supervisor: Supervisor, listener_fd: int | None = None) -> Pages
         raise ListenError(
             f"web.listen: {settings.listen} cannot be used ({error.strerror}); set another address"
         ) from error
-    supervisor.address = url_of(listener, tls=access.tls is not None)
+    supervisor.address = " ".join(url_of(listener, tls=access.tls is not None) for listener in listeners)
     return pages
 
 
@@ -68,6 +74,7 @@ def is_ours(line: logging.LogRecord) -> bool:
 
 
 SILENT = web.AppKey("silent", Silent)
+STREAMING = web.AppKey("streaming", Streaming)
 
 
 @web.middleware
@@ -80,6 +87,8 @@ async def _hear(request: web.Request, handler: Handler) -> web.StreamResponse:
 def application(supervisor: Supervisor, access: Access) -> web.Application:
     """The routes."""
     metrics = registry(supervisor)
+    events = Events(supervisor)
+    metrics.register(events)
 
     async def livez(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -96,6 +105,7 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
                 f"workers: {beating} of {supervisor.workers} beat",
                 *(f"destination: {problem.message}" for problem in problems(supervisor.slots)),
                 *(f"notice: {notice.message}" for notice in notices(supervisor.slots)),
+                *(f"database: {line}" for line in database_lines(supervisor)),
             ]
             text = "\n".join(lines)
         return web.Response(text=text + "\n", status=200 if ready else 503)
@@ -111,8 +121,17 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
     async def openapi(_request: web.Request) -> web.Response:
         return web.Response(body=orjson.dumps(description()), content_type="application/json")
 
+    async def events_page(request: web.Request) -> web.StreamResponse:
+        request.app[STREAMING].add(request.protocol)
+        try:
+            return await events.answer(request)
+        finally:
+            request.app[STREAMING].discard(request.protocol)
+
     app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_hear, access.guard])
     app[SILENT] = {}
+    app[STREAMING] = set()
+    app.cleanup_ctx.append(events.running)
     app.on_response_prepare.append(add_headers)
     app.router.add_get("/livez", livez)
     app.router.add_get("/healthz", livez)
@@ -120,5 +139,9 @@ def application(supervisor: Supervisor, access: Access) -> web.Application:
     app.router.add_get("/metrics", metrics_page)
     app.router.add_get("/status", status_page)
     app.router.add_get("/openapi.json", openapi)
-    add_control(app, supervisor)
+    app.router.add_get("/events", events_page)
+    add_chart(app, events)
+    add_control(app, supervisor, access)
+    add_logs(app, supervisor)
+    Assets().add_to(app)
     return app

@@ -17,8 +17,11 @@ from tickerd.observe.counters import Counts, Histogram, error_label
 from tickerd.observe.rates import BusyShare
 from tickerd.records import FEEDS
 from tickerd.slot import Slot
+from tickerd.store.faults import CODES
+from tickerd.store.store import Store
 from tickerd.supervisor import Supervisor
 
+TABLES = ("forex_exchange_rates", "stock_prices", "stock_news_feed")
 Family = TypeVar("Family", CounterMetricFamily, GaugeMetricFamily)
 
 
@@ -51,6 +54,8 @@ class WorkersCollector(Collector):
         yield from _histograms(counts)
         yield from _of_stream(slots)
         yield from self._of_supervisor(counts)
+        if self._supervisor.store is not None and self._supervisor.store.condition.state != "off":
+            yield from _of_store(self._supervisor.store)
 
     def _of_supervisor(self, counts: list[Counts]) -> Iterator[Metric]:
         supervisor = self._supervisor
@@ -62,12 +67,41 @@ class WorkersCollector(Collector):
             CounterMetricFamily("tickerd_reloads", "Reloads of the settings.", labels=["result"]),
             (([result], supervisor.reloads[result]) for result in ("applied", "failed")),
         )
+        asked = supervisor.crew.on_demand
+        yield _filled(
+            CounterMetricFamily(
+                "tickerd_snapshots_on_demand",
+                "Snapshots asked for by POST /logs; their records are in no other counter.",
+                labels=["outcome"],
+            ),
+            ((["acknowledged"], asked.sent), (["failed"], asked.failed)),
+        )
         yield _gauge("ready", "1 while /readyz answers 200.", supervisor.ready)
         build = GaugeMetricFamily(
             "tickerd_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
         )
         build.add_metric([__version__, platform.python_version()], 1)
         yield build
+
+
+def _of_store(store: Store) -> Iterator[Metric]:
+    yield _gauge("database_up", "1 while the database can be written.", store.condition.state == "up")
+    yield _filled(
+        CounterMetricFamily("tickerd_database_rows_written", "Rows that were new.", labels=["table"]),
+        (([table], store.rows_written[table]) for table in TABLES),
+    )
+    text = "Snapshots stored, those included that another host had stored before."
+    yield CounterMetricFamily("tickerd_database_snapshots_written", text, value=store.snapshots_written)
+    text = "Snapshots never stored, being older than database.keep_days when the database came back."
+    yield CounterMetricFamily("tickerd_database_snapshots_skipped", text, value=store.snapshots_skipped)
+    last_s = store.held.last_ms / 1000 if store.held else 0
+    yield _gauge("database_last_snapshot_timestamp_seconds", "Time of the latest stored snapshot.", last_s)
+    yield _filled(
+        CounterMetricFamily(
+            "tickerd_database_errors", "Failed attempts, by what failed.", labels=["error_code"]
+        ),
+        (([code], store.errors[code]) for code in CODES),
+    )
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

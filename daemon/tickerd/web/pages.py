@@ -14,13 +14,17 @@ COUNT_AFTER_S = 0.01
 Silent = dict[web.RequestHandler, asyncio.TimerHandle]
 """The connections that have not asked for anything yet, and when they are closed for that."""
 
+Streaming = set[web.RequestHandler]
+"""The connections that listen to events: they last, and are counted for themselves."""
+
 
 class Pages:
     """The web side while it listens; `cleanup` ends it. `silent` loses a connection when it asks."""
 
-    def __init__(self, runner: web.AppRunner, silent: Silent) -> None:
+    def __init__(self, runner: web.AppRunner, silent: Silent, streaming: Streaming) -> None:
         self._runner = runner
         self._silent = silent
+        self._streaming = streaming
         self._servers: list[asyncio.Server] = []
         self._counting: asyncio.TimerHandle | None = None
 
@@ -73,6 +77,10 @@ class Pages:
     def _close_oldest(self, left: int) -> None:
         assert self._runner.server is not None
         # Those without a transport are closed already, and only on their way out.
-        living = [each for each in self._runner.server.connections if each.transport is not None]
+        living = [
+            each
+            for each in self._runner.server.connections
+            if each.transport is not None and each not in self._streaming
+        ]
         for connection in living[:-left]:
             connection.force_close()

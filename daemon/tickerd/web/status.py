@@ -42,6 +42,7 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             "aggregation": stream.aggregation,
             "order": stream.order,
         },
+        "database": supervisor.store and supervisor.store.describe(),
         "limits": limits(),
         "errors": [msgspec.to_builtins(problem) for problem in [*problems(slots), *notices(slots)]],
         "workers": [_worker(slot) for slot in slots],
@@ -68,6 +69,14 @@ def notices(slots: list[Slot]) -> list[Problem]:
     reports = [slot.report for slot in slots]
     found = [notice for report in reports for notice in report.notices]
     return _merged([*found, *(report.unsaved for report in reports if report.unsaved is not None)])
+
+
+def database_lines(supervisor: Supervisor) -> list[str]:
+    """How the database is, in one line; none where there is to be none."""
+    condition = supervisor.store.condition if supervisor.store else None
+    if condition is None or condition.state == "off":
+        return []
+    return [f"{condition.state}: {condition.message}" if condition.message else condition.state]
 
 
 def _merged(found: Iterable[Problem]) -> list[Problem]:

@@ -1,0 +1,141 @@
+"""Encoded records, [records] of them, in whatever form they are kept until they go into requests.
+
+A form is whole records, pieces that many records share (`piece_texts.py`), or base64. All say the same bytes.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import pybase64
+from numpy.typing import NDArray
+
+I32 = NDArray[np.int32]
+Objects = NDArray[np.object_]
+Numbers = NDArray[np.intp]
+
+
+class Texts(Protocol):
+    """Records in some form."""
+
+    def __len__(self) -> int: ...
+
+    def sizes(self) -> I32:
+        """[records] bytes of each."""
+
+    def part(self, start: int, stop: int) -> "Texts":
+        """The records from start up to stop."""
+
+    def pick(self, numbers: Numbers) -> "Texts":
+        """The records with these numbers, in this order."""
+
+    def records(self) -> list[bytes]:
+        """The bytes of each record."""
+
+    def base64(self) -> "Base64":
+        """The same in base64."""
+
+    def runs(
+        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+    ) -> list[bytes]:
+        """The records in an order, one after the other: from the first to each of the rising stops.
+
+        `before`: [records] what stands before each of them, in that order. `lines`: each ends with a newline.
+        """
+
+
+class Base64(NamedTuple):
+    """The form in which records stand in requests: of each, the base64 is the text and then its tail."""
+
+    texts: list[bytes]
+    tails: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def sizes(self) -> I32:
+        """[records] bytes of each."""
+        return WholeRecords(self.records()).sizes()
+
+    def part(self, start: int, stop: int) -> "Base64":
+        """The records from start up to stop."""
+        return Base64(self.texts[start:stop], self.tails[start:stop])
+
+    def pick(self, numbers: Numbers) -> "Base64":
+        """The records with these numbers, in this order."""
+        which = numbers.tolist()
+        return Base64(list(map(self.texts.__getitem__, which)), list(map(self.tails.__getitem__, which)))
+
+    def records(self) -> list[bytes]:
+        """The bytes of each record."""
+        return [
+            pybase64.b64decode(text + tail, validate=True)
+            for text, tail in zip(self.texts, self.tails, strict=True)
+        ]
+
+    def base64(self) -> "Base64":
+        """These."""
+        return self
+
+    def runs(
+        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+    ) -> list[bytes]:
+        """The records in an order, one after the other, up to each stop."""
+        return WholeRecords(self.records()).runs(order, stops, before, lines=lines)
+
+
+class WholeRecords(NamedTuple):
+    """Records as they are."""
+
+    whole: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def sizes(self) -> I32:
+        """[records] bytes of each."""
+        return np.fromiter(map(len, self.whole), np.int32, len(self.whole))
+
+    def part(self, start: int, stop: int) -> "WholeRecords":
+        """The records from start up to stop."""
+        return WholeRecords(self.whole[start:stop])
+
+    def pick(self, numbers: Numbers) -> "WholeRecords":
+        """The records with these numbers, in this order."""
+        return WholeRecords(list(map(self.whole.__getitem__, numbers.tolist())))
+
+    def records(self) -> list[bytes]:
+        """These."""
+        return self.whole
+
+    def base64(self) -> Base64:
+        """The same in base64."""
+        return Base64(list(map(pybase64.b64encode, self.whole)), [b""] * len(self.whole))
+
+    def runs(
+        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+    ) -> list[bytes]:
+        """The records in an order, one after the other, up to each stop."""
+        columns: list[Sequence[Any]] = [self.pick(order).whole]
+        if before is not None:
+            columns.insert(0, before.tolist())
+        if lines:
+            columns.append([b"\n"] * len(order))
+        return joined_runs(columns, stops)
+
+
+def interleaved(columns: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """Of each record the pieces in all columns, then those of the next."""
+    many = len(columns)
+    pieces = [b""] * (many * len(columns[0]))
+    for number, column in enumerate(columns):
+        pieces[number::many] = column
+    return pieces
+
+
+def joined_runs(columns: Sequence[Sequence[bytes]], stops: Sequence[int]) -> list[bytes]:
+    """Records of which each is a row of pieces, joined from the first, or the last stop, to each stop."""
+    # A join of a few hundred records at once stays in the nearer cache: bytes.join keeps 80 bytes a piece.
+    pieces, many = interleaved(columns), len(columns)
+    return [b"".join(pieces[start * many : stop * many]) for start, stop in pairwise([0, *stops])]
