@@ -7,7 +7,7 @@ own `tickerd local` take; the limits are kept on both sides, and 10 % of the ent
 import argparse
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from processes import local, metrics, run, wait_for_acks
 from recorded import record
@@ -43,7 +43,12 @@ def main() -> int:
         memory: dict[str, list[float]] = {way: [] for way in WAYS}
         while time.monotonic() < began_s + 60 * options.minutes:
             for way, address in daemons.items():
-                memory[way].append(metrics(address)["tickerd_worker_resident_memory_bytes"] / MIB)
+                with suppress(OSError):  # one look of hundreds, on a machine that has no time for it
+                    memory[way].append(metrics(address)["tickerd_worker_resident_memory_bytes"] / MIB)
+                    print(
+                        f"{time.monotonic() - began_s:.0f} s, {way}: {memory[way][-1]:.1f} MiB",
+                        file=sys.stderr,
+                    )
             time.sleep(SAMPLE_S)
         seconds = time.monotonic() - began_s
         after = {way: metrics(address) for way, address in daemons.items()}
