@@ -11,7 +11,7 @@ from recorded import record
 from stairs import climb
 
 WAYS: dict[str, tuple[int, int, dict[str, object]]] = {  # shards, full rate in records/s, settings
-    "plain": (250, 200_000, {"kinesis.partition_key": "even"}),
+    "plain": (150, 120_000, {"kinesis.partition_key": "even"}),
     "kpl in order": (64, 60_000, {"kinesis.aggregation": "kpl", "kinesis.order": "key"}),
     "lines": (64, 60_000, {"kinesis.aggregation": "lines"}),
 }

@@ -314,7 +314,7 @@ class Host:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=10 * PATIENCE_S,  # reading millions of records back takes its time
+            timeout=40 * PATIENCE_S,  # reading tens of millions of records back takes its time
             check=False,
         )
 

@@ -34,6 +34,7 @@ KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}  # any will do
 RESHARD_S, KILL_S, OUTAGE_S = 5, 20, 10
 SHARDS, SHARDS_ADDED_MAX = 8, 8
 SHARDS_WITH_LIMITS = 128  # so many that hardly two busy instruments meet in one of them
+SHARDS_OF_AGGREGATES = 12  # with limits: some 30,000 records/s, of which the endpoint holds ten minutes
 CEILING_SHARE, SHARD_RECORDS_PER_SECOND = 0.8, 1000
 POLL_S = 0.1
 CAUGHT_UP_LAG_S, CATCH_UP_MAX_S = 2.0, 1800.0
@@ -55,7 +56,7 @@ def assignments(mode: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Soup:
-    """What to cook. With `limits` the rate is 80 % of the ceiling that `tickerd check` states."""
+    """What to cook. With `limits` the rate is 80 % of the ceiling by `check` or `/status`."""
 
     mode: str
     seconds: int = 600
@@ -100,6 +101,8 @@ class Kitchen:
             **KEYS,
         )
         self.ranges = [low for low, _ in self._open_shards()]  # where the first shards begin
+        if soup.limits and self._is_aggregated:
+            self._go_by_status()
 
     def cook(self) -> Json:
         """Run it all: load with faults, none, catching up, a clean end, `verify`."""
@@ -125,10 +128,24 @@ class Kitchen:
         self.control.close()
         return self.figures | self.counts | self._verified()
 
+    @property
+    def _is_aggregated(self) -> bool:
+        return "kinesis__aggregation" in MODES[self.soup.mode]
+
+    def _go_by_status(self) -> None:
+        """Set the rate by the ceiling of this map of shards, which a daemon that runs for a moment tells."""
+        daemon = self.host.run(**self.settings)
+        status = daemon.until_acked()
+        assert daemon.stop() == 0
+        rate = round(CEILING_SHARE * status["stream"]["ceiling_records_per_second"])
+        self.settings["rate__records_per_second"] = self.figures["records_per_second"] = rate
+
     def _size(self) -> tuple[int, float]:
         soup = self.soup
         if not soup.limits:
             return SHARDS, soup.records_per_second
+        if self._is_aggregated:
+            return SHARDS_OF_AGGREGATES, 1000.0  # until the ceiling is known
         sets = [part for each in assignments(soup.mode) for part in ("--set", each)]
         said = self.host.tickerd("check", *sets).stdout
         (ceiling,) = re.findall(r"([\d,]+) records/s", said)[:1]
