@@ -40,8 +40,7 @@ def written(texts: Texts) -> list[bytes]:
     stops = sorted({1, (count + 1) // 2, count})
     shuffled = [records[number] for number in order.tolist()]
     for lines, end in ((True, b"\n"), (False, b"")):
-        runs = texts.runs(order, stops, None, lines=lines)
-        assert runs == [
+        assert list(texts.runs(order, stops, None, lines=lines)) == [
             b"".join(record + end for record in shuffled[start:stop]) for start, stop in pairwise([0, *stops])
         ]
     assert texts.pick(order).records() == shuffled

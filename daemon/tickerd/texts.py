@@ -3,7 +3,7 @@
 A form is whole records, pieces that many records share (`piece_texts.py`), or base64. All say the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -38,7 +38,7 @@ class Texts(Protocol):
 
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
-    ) -> list[bytes]:
+    ) -> Iterator[bytes]:
         """The records in an order, one after the other: from the first to each of the rising stops.
 
         `before`: [records] what stands before each of them, in that order. `lines`: each ends with a newline.
@@ -80,7 +80,7 @@ class Base64(NamedTuple):
 
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
-    ) -> list[bytes]:
+    ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
         return WholeRecords(self.records()).runs(order, stops, before, lines=lines)
 
@@ -115,7 +115,7 @@ class WholeRecords(NamedTuple):
 
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
-    ) -> list[bytes]:
+    ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
         columns: list[Sequence[Any]] = [self.pick(order).whole]
         if before is not None:
@@ -134,8 +134,9 @@ def interleaved(columns: Sequence[Sequence[bytes]]) -> list[bytes]:
     return pieces
 
 
-def joined_runs(columns: Sequence[Sequence[bytes]], stops: Sequence[int]) -> list[bytes]:
+def joined_runs(columns: Sequence[Sequence[bytes]], stops: Sequence[int]) -> Iterator[bytes]:
     """Records of which each is a row of pieces, joined from the first, or the last stop, to each stop."""
     # A join of a few hundred records at once stays in the nearer cache: bytes.join keeps 80 bytes a piece.
     pieces, many = interleaved(columns), len(columns)
-    return [b"".join(pieces[start * many : stop * many]) for start, stop in pairwise([0, *stops])]
+    for start, stop in pairwise([0, *stops]):
+        yield b"".join(pieces[start * many : stop * many])

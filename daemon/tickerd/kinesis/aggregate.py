@@ -3,7 +3,7 @@
 Both put the records of one shard, in order, into entries of a bounded size, and can take one apart again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -142,16 +142,17 @@ class Aggregator:
         self._aggregation = aggregation
         self._entry_bytes_max = entry_bytes_max
 
-    def write(self, rows: Rows, order: NDArray[np.intp], stops: Sequence[int]) -> list[Written]:
-        """Records in an order, as they stand in entries: those from the first to each of the rising stops."""
+    def write(self, rows: Rows, order: NDArray[np.intp], stops: Sequence[int]) -> Iterator[Written]:
+        """Records in an order, as they stand in entries: those from the first to each of the rising stops.
+
+        One after the other, so that an entry is made of what is still in the nearer cache.
+        """
         assert rows.texts is not None, "records that have not been written have texts"
         before = None if self._aggregation.before is None else self._aggregation.before(rows.sizes[order])
         data = rows.texts.runs(order, stops, before, lines=self._aggregation.lines)
         ordered = rows.with_texts(None).pick(order)
-        return [
-            Written(ordered.part(start, stop).own_columns(), run)
-            for (start, stop), run in zip(pairwise([0, *stops]), data, strict=True)
-        ]
+        for (start, stop), run in zip(pairwise([0, *stops]), data, strict=True):
+            yield Written(ordered.part(start, stop).own_columns(), run)
 
     def entries(
         self, written: Sequence[Written], route: Route, *, whole: bool

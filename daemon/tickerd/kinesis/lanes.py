@@ -4,7 +4,7 @@ With `in_order` a lane has at most one entry on its way, so the first copies of 
 order; when the map changes, the lanes that it touches become empty before those that follow them begin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -186,7 +186,7 @@ class LaneOutbox:
         elif lane.overdue:
             self._close(lane, whole=True)
 
-    def _by_lane(self, rows: Rows) -> list[tuple[Lane, Written]]:
+    def _by_lane(self, rows: Rows) -> Iterator[tuple[Lane, Written]]:
         """The records of each lane, in their order, as they stand in entries."""
         shards = self.route.key_shards[rows.keys]
         if len(self._lanes) <= SHARDS_SORTED_FAST:
@@ -195,7 +195,8 @@ class LaneOutbox:
         shards = shards[order]
         stops = [*(np.flatnonzero(np.diff(shards)) + 1).tolist(), len(rows)]
         written = self._aggregator.write(rows, order, stops)
-        return [(self._lanes[shards[stop - 1]], each) for stop, each in zip(stops, written, strict=True)]
+        for stop, each in zip(stops, written, strict=True):
+            yield self._lanes[shards[stop - 1]], each
 
     def _close(self, lane: Lane, *, whole: bool) -> None:
         """Make entries of a lane's open records: of all of them, or of those that fill entries."""
