@@ -139,10 +139,13 @@ class Store:
 
         While the database is down: with the last one that it gave. UniverseError when its rows do not fit.
         """
-        name = settings.market.universe
         if not self._settings.database.url:
             return settings
-        base = await asyncio.to_thread(Universe.load, name)
+        base = await asyncio.to_thread(Universe.load, settings.market.universe)
+        return await self._catalogued(settings, base)
+
+    async def _catalogued(self, settings: Settings, base: Universe) -> Settings:
+        name = settings.market.universe
         try:
             database = await self._opened() if await asyncio.to_thread(self._may_have_catalogue) else None
             universe = None
@@ -165,8 +168,14 @@ class Store:
 
     async def catalogued_at_start(self, settings: Settings) -> Settings:
         """The same, but rows that do not fit are told in a line, and the last catalogue that did is taken."""
+        if not self._settings.database.url:
+            return settings
         try:
-            return await self.catalogued(settings)
+            base = await asyncio.to_thread(Universe.load, settings.market.universe)
+        except (UniverseError, OSError):
+            return settings  # whoever makes the market tells
+        try:
+            return await self._catalogued(settings, base)
         except (UniverseError, OSError) as error:
             directory = kept.last(self._state_path, settings.market.universe)
             self.catalogue = "kept" if directory else "settings"
