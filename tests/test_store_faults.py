@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from sqlalchemy import event
 
+from daemon import Host
 from databases import AnyDatabase, Told, following, run, until
 from postgres import CLEARTEXT_USER, PASSWORD, PASSWORD_IN_URL, USER, PostgreSQL
 from tickerd.history import HistoryUnavailableError, Query
@@ -148,7 +149,55 @@ def test_a_directory_that_is_not_there_is_told(sqlite: AnyDatabase) -> None:
     assert stat.S_IMODE((directory / "history.db").stat().st_mode) == 0o640
 
 
+def test_a_path_that_is_a_directory_is_told(sqlite: AnyDatabase) -> None:
+    sqlite.file.mkdir()
+
+    async def story() -> None:
+        async with following(sqlite.settings(EVERY_SECOND), sqlite.directory) as store:
+            await until_down(store, "permission", str(sqlite.file), "is a directory")
+            sqlite.file.rmdir()
+            await until_up(store)
+
+    run(story())
+
+
+@pytest.mark.parametrize(("path", "wrong"), [("", "is a directory"), ("/no/x.db", "there is no directory")])
+@pytest.mark.parametrize("command", [["db", "upgrade"], ["db", "seed"]])
+def test_a_path_that_cannot_be_a_file_is_one_line_of_the_command(
+    host: Host, command: list[str], path: str, wrong: str
+) -> None:
+    url = f"database.url=sqlite:///{host.directory}{path}"
+    ran = host.tickerd(*command, "--set", url, "--set", f"state.directory={host.state}")
+    assert ran.returncode == 1
+    assert wrong in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1, ran.stderr
+
+
 # PostgreSQL.
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    {
+        "postgresql://h:99999/d": "port 99999: right is a number from 1 to 65535",
+        "postgresql://h:-1/d": "port -1: right is",
+        "postgresql://h:0/d": "port 0: right is",
+        "postgresql:///d?host=a:5432,b:99999": "port 99999: right is",
+        "postgresql:///d?host=a&host=b:0": "port 0: right is",
+        "postgresql://h/d?sslmode=bogus": "sslmode = 'bogus': right is one of disable, allow, prefer, requ",
+        "postgresql://h/d?sslmode=require&sslmode=disable": "right is one of disable",
+    }.items(),
+)
+def test_a_url_that_can_be_no_servers_turns_the_database_off(
+    sqlite: AnyDatabase, url: str, told: str
+) -> None:
+    async def story() -> None:
+        async with following(sqlite.settings(f"database.url={url}"), sqlite.directory) as store:
+            await until("the fault", lambda: store.condition.state == "unusable", within_s=10)
+            assert store.condition.message.startswith("database.url: ")
+            assert told in store.condition.message
+
+    run(story())
 
 
 def test_a_wrong_password_is_told_without_it(postgresql: AnyDatabase) -> None:

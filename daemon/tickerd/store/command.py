@@ -7,7 +7,7 @@ from pathlib import Path
 from tickerd.config import state_directory
 from tickerd.market.universe import Universe
 from tickerd.settings import Settings
-from tickerd.store.connection import ERRORS
+from tickerd.store.connection import ERRORS, check_place
 from tickerd.store.database import Database
 from tickerd.store.faults import AddressError
 from tickerd.store.tables import SCHEMA
@@ -40,6 +40,7 @@ def look(settings: Settings) -> tuple[bool, str]:
 
     async def version(database: Database) -> str:
         if database.embedded and not Path(str(database.url.database)).exists():  # noqa: ASYNC240
+            check_place(database.url)
             return f"database: {database.shown} is made when the daemon starts"
         if database.embedded and (await database.version() or "") < SCHEMA:
             return f"database: {database.shown} is led to version {SCHEMA} when the daemon starts"

@@ -8,7 +8,7 @@ import contextlib
 import re
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tickerd.checks import one_line, redacted
 from tickerd.settings import Settings
-from tickerd.store.faults import AddressError, SchemaError, TokenError
+from tickerd.store.faults import AddressError, FileError, SchemaError, TokenError
 
 CONNECT_S = 3.0
 STATEMENT_S = 5.0
@@ -29,15 +29,21 @@ RECYCLE_S = 1800
 
 ERRORS = (
     *(SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error),
-    *(OSError, TimeoutError, SchemaError, TokenError),
+    *(OSError, TimeoutError, FileError, SchemaError, TokenError),
 )
 """What a database's trouble is raised as."""
+
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+"""What libpq's sslmode may be, and asyncpg's."""
 
 Token = Callable[[], Awaitable[str]]
 
 
 def address(settings: Settings, state: Path) -> URL:
-    """The database of the settings; a relative path of SQLite lies in the state directory."""
+    """The database of the settings; a relative path of SQLite lies in the state directory.
+
+    AddressError when the URL can be no database's.
+    """
     try:
         url = make_url(settings.database.url)
     except (ArgumentError, ValueError):
@@ -49,7 +55,35 @@ def address(settings: Settings, state: Path) -> URL:
     unknown = sorted(set(url.query) - {"sslmode", "host"})
     if unknown:
         raise AddressError(f"database.url: there is no option {unknown[0]}; sslmode and host are known")
+    mode = url.query.get("sslmode")
+    if mode is not None and mode not in SSL_MODES:
+        raise AddressError(
+            f"database.url: sslmode = {str(mode)[:40]!r}: right is one of {', '.join(SSL_MODES)}"
+        )
+    for port in _ports(url):
+        if not 1 <= port <= 65_535:
+            raise AddressError(f"database.url: port {port}: right is a number from 1 to 65535")
     return url.set(drivername="postgresql+asyncpg")
+
+
+def _ports(url: URL) -> Iterator[int]:
+    """All that the URL names: of its host, and of those that ?host= lists."""
+    if url.port is not None:
+        yield url.port
+    for hosts in url.normalized_query.get("host", ()):
+        for host in hosts.split(","):
+            named = re.fullmatch(r"[^:]*:(-?\d+)", host)
+            if named:
+                yield int(named[1])
+
+
+def check_place(url: URL) -> None:
+    """FileError where SQLite could neither open nor make its file; looked at before a thread is begun."""
+    file = Path(str(url.database))
+    if file.is_dir():
+        raise FileError("permission", f"database {file}: is a directory; database.url names a file")
+    if not file.parent.is_dir():
+        raise FileError("permission", f"database {file}: there is no directory {file.parent}; make it")
 
 
 def shown(url: URL) -> str:

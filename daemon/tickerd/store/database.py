@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect, text
 from tickerd.market.universe import Universe
 from tickerd.settings import Settings
 from tickerd.store import catalogue, retention, writing
-from tickerd.store.connection import address, engine_of, shown, tokens
+from tickerd.store.connection import address, check_place, engine_of, shown, tokens
 from tickerd.store.faults import Fault, SchemaError, fault_of
 from tickerd.store.migrations import upgrade
 from tickerd.store.reading import DatabaseHistory
@@ -76,6 +76,8 @@ class Database:
 
     async def version(self) -> str | None:
         """The migration that the database is at; None where there are no tables."""
+        if self.embedded:
+            await asyncio.to_thread(check_place, self.url)
         async with self.engine.connect() as connection:
             if not await connection.run_sync(_has_versions):
                 return None

@@ -28,6 +28,14 @@ class AddressError(Exception):
     """A setting of the database is wrong; the message is one line that names it."""
 
 
+class FileError(Exception):
+    """The embedded database's file cannot be used; one of `CODES`, and one line that says what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class TokenError(Exception):
     """No token can be made for `database.iam`; the message is one line."""
 
@@ -61,6 +69,8 @@ _BY_SQLITE = {
 
 def fault_of(error: BaseException, where: str) -> Fault:
     """What an error means for the database at `where` (a URL without password)."""
+    if isinstance(error, FileError):
+        return Fault(error.code, str(error))
     for kind, code in ((SchemaError, "schema"), (AddressError, "other"), (TokenError, "login")):
         if isinstance(error, kind):
             return Fault(code, str(error))
