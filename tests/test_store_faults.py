@@ -149,6 +149,31 @@ def test_a_directory_that_is_not_there_is_told(sqlite: AnyDatabase) -> None:
     assert stat.S_IMODE((directory / "history.db").stat().st_mode) == 0o640
 
 
+@pytest.mark.parametrize("files", ["history.db", "history.db*"])
+def test_a_file_that_is_gone_while_it_is_in_use_is_told_and_made_anew(
+    sqlite: AnyDatabase, files: str
+) -> None:
+    async def story() -> None:
+        async with following(sqlite.settings(EVERY_SECOND), sqlite.directory) as store:
+            await until_up(store)
+            for file in sqlite.directory.glob(files):
+                file.unlink()
+            removed_ms = time.time_ns() // 1_000_000
+            await until("the fault", lambda: store.errors["no_database"])
+            await until_up(store)
+            await until_up(store)
+            assert store.errors.total() == 1
+            assert store.held
+            assert store.held.first_ms > removed_ms - 1000, "it says to hold what went with the file"
+
+    run(story())
+    times = sqlite.times_ms()
+    assert times == list(range(times[0], times[-1] + 1, 1000))
+    assert len(times) >= 2
+    assert sqlite.rows("PRAGMA integrity_check") == [("ok",)]
+    assert stat.S_IMODE(sqlite.file.stat().st_mode) == 0o640
+
+
 def test_a_path_that_is_a_directory_is_told(sqlite: AnyDatabase) -> None:
     sqlite.file.mkdir()
 

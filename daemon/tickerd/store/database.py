@@ -9,13 +9,13 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import URL, Connection, inspect, text
 
 from tickerd.market.universe import Universe
 from tickerd.settings import Settings
 from tickerd.store import catalogue, retention, writing
 from tickerd.store.connection import address, check_place, engine_of, shown, tokens
-from tickerd.store.faults import Fault, SchemaError, fault_of
+from tickerd.store.faults import Fault, FileError, SchemaError, fault_of
 from tickerd.store.migrations import upgrade
 from tickerd.store.reading import DatabaseHistory
 from tickerd.store.stretches import Stretch
@@ -34,6 +34,7 @@ class Database:
         self.url = address(settings, state)
         self.shown = shown(self.url)
         self._stack = AsyncExitStack()
+        self._file: tuple[int, int] | None = None  # device and inode of the embedded file when it was checked
 
     async def open(self) -> None:
         """Have an engine; AddressError when the settings are wrong."""
@@ -62,17 +63,36 @@ class Database:
     async def check(self) -> None:
         """SchemaError unless the tables are this version's; a file of our own is led there first."""
         async with asyncio.timeout(WRITE_S):
+            if self.embedded:
+                await self.disconnect()  # from whatever file lay there before
             version = await self.version()
             if self.embedded and (version is None or version < SCHEMA):
                 await self.upgrade()
                 _protect(Path(str(self.url.database)))
                 version = await self.version()
+            if self.embedded:
+                self._file = await asyncio.to_thread(_identity, self.url)
         if version != SCHEMA:
             found = f"has version {version} of the tables" if version else "has no tables yet"
             remedy = "run `tickerd db upgrade`"
             if version and version > SCHEMA:
                 remedy = "it was upgraded by a newer tickerd: install that one"
             raise SchemaError(f"database {self.shown}: {found}, this tickerd needs {SCHEMA}; {remedy}")
+
+    async def check_file(self) -> None:
+        """FileError when the embedded file is no more the one that `check` saw.
+
+        SQLite would go on writing to a file that nobody finds any more.
+        """
+        if not self.embedded:
+            return
+        found = await asyncio.to_thread(_identity, self.url)
+        if found is None or found != self._file:
+            raise FileError(
+                "no_database",
+                f"database {self.shown}: the file was removed or replaced while it was in use; "
+                "whatever lies there now is opened, or a new one made",
+            )
 
     async def version(self) -> str | None:
         """The migration that the database is at; None where there are no tables."""
@@ -116,6 +136,15 @@ class Database:
     async def remove_older(self, before_ms: int) -> None:
         """Remove all rows from before a moment."""
         await retention.remove_older(self.engine, before_ms)
+
+
+def _identity(url: URL) -> tuple[int, int] | None:
+    """Device and inode of SQLite's file; None where there is none."""
+    try:
+        found = Path(str(url.database)).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _protect(file: Path) -> None:

@@ -243,6 +243,7 @@ class Store:
         keep_ms = self._settings.database.keep_days * DAY_MS
         while True:
             market = await self._market_now()
+            await database.check_file()
             now_ms = time.time_ns() // 1_000_000
             self.held = await database.held(market.digest, now_ms)
             next_ = wanted(self.held and self.held.last_ms, now_ms, every_ms, keep_ms)
