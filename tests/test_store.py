@@ -15,6 +15,7 @@ from databases import MINUTE_MS, TABLES, AnyDatabase, Told, following, run, unti
 from tickerd.computed import ComputedHistory
 from tickerd.history import Cursor, HistoryUnavailableError, Query, Rows
 from tickerd.recipe import market_digest
+from tickerd.settings import Settings
 from tickerd.snapshots import Snapshots
 from tickerd.store.answering import Answers
 from tickerd.store.connection import READERS_MAX
@@ -32,6 +33,11 @@ MARKET = "0123456789abcdef"
 @pytest.fixture(scope="module")
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Snapshots:
     return Told(AnyDatabase(tmp_path_factory.mktemp("market"), None).settings()).snapshots
+
+
+def market_of(settings: Settings) -> str:
+    """What the rows of these settings are stored under."""
+    return market_digest(Told(settings).recipe, settings.database.snapshot_every_s)
 
 
 async def store_hours(database: Database, snapshots: Snapshots, hours: int, market: str = MARKET) -> None:
@@ -134,7 +140,7 @@ def test_what_is_missing_is_filled_in_from_the_last_snapshot_on(
     database: AnyDatabase, snapshots: Snapshots
 ) -> None:
     settings = database.settings("database.snapshot_every_s=5")
-    market = market_digest(Told(settings).recipe)
+    market = market_of(settings)
     last_ms = (time.time_ns() // 1_000_000 - 150_000) // 5000 * 5000
 
     async def story() -> None:
@@ -158,7 +164,7 @@ def test_what_is_older_than_is_kept_is_neither_filled_in_nor_kept(
     database: AnyDatabase, snapshots: Snapshots
 ) -> None:
     settings = database.settings("database.snapshot_every_s=3600", "database.keep_days=1")
-    market = market_digest(Told(settings).recipe)
+    market = market_of(settings)
     hour_ms = time.time_ns() // 1_000_000 // HOUR_MS * HOUR_MS
     old_ms = hour_ms - 72 * HOUR_MS
 
@@ -187,7 +193,7 @@ def test_hosts_share_a_database_without_doubled_or_missing_rows(
     database: AnyDatabase, snapshots: Snapshots
 ) -> None:
     settings = database.settings("database.snapshot_every_s=1")
-    market = market_digest(Told(settings).recipe)
+    market = market_of(settings)
     last_ms = time.time_ns() // 1_000_000 // 1000 * 1000 - 60_000
 
     async def story() -> None:
@@ -210,11 +216,39 @@ def test_hosts_share_a_database_without_doubled_or_missing_rows(
     assert database.count("forex_exchange_rates") == 79 * len(times)
 
 
+def test_snapshots_of_another_step_are_a_set_of_their_own(
+    database: AnyDatabase, snapshots: Snapshots
+) -> None:
+    """So that what was stored every 20 s is not taken for all that is asked for at every 5 s."""
+    coarse, fine = (database.settings(f"database.snapshot_every_s={step_s}") for step_s in (20, 5))
+    now_ms = time.time_ns() // 1_000_000
+    first_ms = now_ms // 20_000 * 20_000 - 120_000
+
+    async def story() -> None:
+        async with database.opened() as opened:
+            times = range(first_ms, now_ms, 20_000)
+            await opened.store(made(snapshots, market_of(coarse), Wanted(times, first_ms - 20_000, 0)))
+        with ThreadPoolExecutor(1) as pool:
+            for settings in (fine, coarse):
+                step_s = settings.database.snapshot_every_s
+                computed = ComputedHistory(pool, lambda: snapshots, step_s)
+                async with following(settings, database.directory) as store:
+                    answers = Answers(store, computed)
+                    await until("what is held", lambda: store.condition.state == "up" and store.held)
+                    for from_ms in (first_ms, now_ms - 30_000, now_ms - 3000):
+                        query = Query("stock", "QRVA", from_ms, now_ms, 1000)
+                        page, expected = await answers.page(query), await computed.page(query)
+                        assert page == expected, query
+                    assert store.describe()["market"] == market_of(settings)
+
+    run(story())
+
+
 def test_a_host_whose_clock_is_ahead_keeps_no_other_from_writing(
     database: AnyDatabase, snapshots: Snapshots
 ) -> None:
     settings = database.settings("database.snapshot_every_s=1")
-    market = market_digest(Told(settings).recipe)
+    market = market_of(settings)
     ahead_ms = time.time_ns() // 1_000_000 // 1000 * 1000 + DAY_MS
 
     async def story() -> None:
@@ -384,7 +418,7 @@ def test_the_database_answers_what_it_holds_and_the_market_the_rest(
     database: AnyDatabase, snapshots: Snapshots
 ) -> None:
     settings = database.settings("database.snapshot_every_s=60")
-    market = market_digest(Told(settings).recipe)
+    market = market_of(settings)
     now_ms = time.time_ns() // 1_000_000
     first_ms = now_ms // MINUTE_MS * MINUTE_MS - 30 * MINUTE_MS
     chance = random.Random(3)

@@ -39,9 +39,12 @@ def snapshot_cadence(every_s: int, universe: Universe) -> SnapshotCadence:
     return SnapshotCadence(every_s, len(universe.pairs), len(universe.stocks))
 
 
-def market_digest(recipe: Recipe) -> str:
-    """16 hex digits that name a market, whoever emits which of its records: the database's `market`."""
-    named = (recipe.model_version, recipe.seed, recipe.universe_digest, recipe.hours)
+def market_digest(recipe: Recipe, snapshot_every_s: int) -> str:
+    """16 hex digits that name a market and its snapshots' step: the database's `market`.
+
+    With the step, so that all between the first and the last snapshot of one name is there.
+    """
+    named = (recipe.model_version, recipe.seed, recipe.universe_digest, recipe.hours, snapshot_every_s)
     return hashlib.sha256(repr(named).encode()).hexdigest()[:16]
 
 

@@ -282,7 +282,8 @@ class Store:
         if self._told is None or self._told.recipe != recipe:
             self.held = None
             market = await asyncio.to_thread(market_of, recipe, universe)
-            self._told = Told(recipe, market_digest(recipe), Snapshots(market))
+            digest = market_digest(recipe, self._settings.database.snapshot_every_s)
+            self._told = Told(recipe, digest, Snapshots(market))
         return self._told
 
     def _until_next_s(self) -> float:
