@@ -27,6 +27,7 @@ FAULTS = {
     "UPDATE instruments SET price = NULL WHERE symbol = 'QRVA'": "stock 'QRVA': price is missing",
     "UPDATE instruments SET exchange = 'NOWH' WHERE symbol = 'QRVA'": "QRVA: exchange = 'NOWH': expected one",
     "UPDATE instruments SET active = false WHERE symbol = 'EUR'": "DKK is pegged to EUR, which is no listed",
+    "UPDATE instruments SET active = false": "no instrument of 'default' is switched on; set active = true",
     "UPDATE instruments SET session = 'moon' WHERE symbol = 'EUR'": "currency 'EUR': session = 'moon'",
     "UPDATE instruments SET name = ' Padded' WHERE symbol = 'QRVA'": "stock 'QRVA': name has",
     "UPDATE instruments SET active = false WHERE kind = 'stock'": "at least one row each",
@@ -125,6 +126,68 @@ def test_rows_that_do_not_fit_at_the_start_leave_the_last_catalogue_that_did(
         assert Universe.load(settings.market.universe).digest == last.digest
         assert store.catalogue == "kept"
         assert "stock 'ZZNEW': price = '0.0'" in caplog.text
+
+    run(story())
+
+
+@pytest.mark.parametrize("lost", ["the rows", "the tables", "the database"])
+@pytest.mark.parametrize("at", ["a start", "a reload"])
+def test_a_catalogue_that_is_lost_leaves_the_last_one_and_says_so(
+    database: AnyDatabase, caplog: pytest.LogCaptureFixture, at: str, lost: str
+) -> None:
+    async def story() -> None:
+        await seed(database)
+        await asyncio.to_thread(database.rows, EDITS["a new stock"])
+        _, last = await catalogued(database)
+        if lost == "the rows":
+            await asyncio.to_thread(database.rows, "DELETE FROM instruments")
+        elif lost == "the tables":
+            await asyncio.to_thread(database.rows, "DROP TABLE alembic_version")
+            await asyncio.to_thread(database.rows, "DROP TABLE instruments")
+        elif database.server:
+            database.url = database.server.create(f"{database.name}_anew")
+        else:
+            database.file.unlink()
+        caplog.clear()
+        for _ in range(2):  # and the kept one is not forgotten by that
+            store = Store(database.settings(), database.directory)
+            take = store.catalogued if at == "a reload" else store.catalogued_at_start
+            settings = await take(database.settings())
+            await store.aclose()
+            assert Universe.load(settings.market.universe).digest == last.digest
+            assert store.describe()["catalogue"] == "kept"
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == 2
+        assert "has no instruments of default any more, the last catalogue" in warnings[0]
+        assert "`tickerd db seed`" in warnings[0]
+
+    run(story())
+
+
+def test_a_url_that_is_wrong_leaves_the_last_catalogue(database: AnyDatabase) -> None:
+    async def story() -> None:
+        await seed(database)
+        await asyncio.to_thread(database.rows, EDITS["a new stock"])
+        _, last = await catalogued(database)
+        wrong = database.settings("database.url=postgresql://h:99999/d")
+        store = Store(wrong, database.directory)
+        settings = await store.catalogued_at_start(wrong)
+        await store.aclose()
+        assert Universe.load(settings.market.universe).digest == last.digest
+
+    run(story())
+
+
+def test_seeding_what_was_lost_leads_back_to_the_universe_of_the_settings(database: AnyDatabase) -> None:
+    async def story() -> None:
+        await seed(database)
+        await asyncio.to_thread(database.rows, EDITS["a new stock"])
+        assert (await catalogued(database))[0] == "database"
+        await asyncio.to_thread(database.rows, "DELETE FROM instruments")
+        await seed(database)
+        assert (await catalogued(database))[0] == "settings"
+        await asyncio.to_thread(database.rows, "DELETE FROM instruments")
+        assert (await catalogued(database))[0] == "settings"
 
     run(story())
 

@@ -37,10 +37,19 @@ KINDS = {
 
 
 async def read(connection: AsyncConnection, name: str) -> Sequence[Mapping[str, Any]]:
-    """The rows of the universe `name` that are switched on, in the order of the catalogue."""
+    """The rows of the universe `name` that are switched on, in the order of the catalogue.
+
+    None of them only where it has no rows at all: UniverseError when all are switched off.
+    """
     order = (instruments.c.position.is_(None), instruments.c.position, instruments.c.symbol)
-    wanted = select(instruments).where(instruments.c.universe == name, instruments.c.active).order_by(*order)
-    return [dict(row) for row in (await connection.execute(wanted)).mappings()]
+    wanted = select(instruments).where(instruments.c.universe == name).order_by(*order)
+    rows = [dict(row) for row in (await connection.execute(wanted)).mappings()]
+    active = [row for row in rows if row["active"]]
+    if rows and not active:
+        raise UniverseError(
+            f"universe: instruments: no instrument of {name!r} is switched on; set active = true for some"
+        )
+    return active
 
 
 def universe_of(rows: Sequence[Mapping[str, Any]], base: Universe) -> Universe:

@@ -137,7 +137,8 @@ class Store:
     async def catalogued(self, settings: Settings) -> Settings:
         """The settings with the catalogue that the database has for `market.universe`, if it has its own.
 
-        While the database is down: with the last one that it gave. UniverseError when its rows do not fit.
+        While the database is down, or has lost its rows: with the last one that it gave. UniverseError when
+        its rows do not fit.
         """
         if not self._settings.database.url:
             return settings
@@ -152,18 +153,30 @@ class Store:
             if database is not None:
                 async with asyncio.timeout(START_S):
                     universe = await database.universe(name, lambda: base)
-        except AddressError:
-            return settings  # which the work will tell about
+        except AddressError:  # which the work will tell about
+            return self._with_kept(settings)
         except self._errors as error:
             assert self._database is not None
             self._down(self._database.fault(error))
-            directory = kept.last(self._state_path, name)
-            self.catalogue = "kept" if directory else "settings"
-            return with_universe(settings, directory)
-        if universe is not None and universe.digest == base.digest:
-            universe = None
-        directory = await asyncio.to_thread(kept.keep, self._state_path, name, universe)
+            return self._with_kept(settings)
+        if universe is None:
+            settings = self._with_kept(settings)
+            if self.catalogue == "kept":
+                log.warning(
+                    "the database has no instruments of %s any more, the last catalogue that it gave is "
+                    "used; `tickerd db seed` puts those of market.universe there",
+                    name,
+                )
+            return settings
+        own = universe if universe.digest != base.digest else None
+        directory = await asyncio.to_thread(kept.keep, self._state_path, name, own)
         self.catalogue = "database" if directory else "settings"
+        return with_universe(settings, directory)
+
+    def _with_kept(self, settings: Settings) -> Settings:
+        """The settings with the last catalogue that the database gave; as they are where it never did."""
+        directory = kept.last(self._state_path, settings.market.universe)
+        self.catalogue = "kept" if directory else "settings"
         return with_universe(settings, directory)
 
     async def catalogued_at_start(self, settings: Settings) -> Settings:
@@ -177,11 +190,11 @@ class Store:
         try:
             return await self._catalogued(settings, base)
         except (UniverseError, OSError) as error:
-            directory = kept.last(self._state_path, settings.market.universe)
-            self.catalogue = "kept" if directory else "settings"
-            instead = "the last catalogue that did" if directory else "market.universe of the settings"
+            settings = self._with_kept(settings)
+            is_kept = self.catalogue == "kept"
+            instead = "the last catalogue that did" if is_kept else "market.universe of the settings"
             log.error("the database's catalogue does not fit, %s is used: %s", instead, error)
-            return with_universe(settings, directory)
+            return settings
 
     def _may_have_catalogue(self) -> bool:
         """Whether it is worth opening: most SQLite files have no instruments, and a start is to be quick."""
