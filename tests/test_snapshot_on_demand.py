@@ -37,6 +37,8 @@ def test_the_answer_comes_when_every_instrument_is_in_the_stream(host: Host, str
     assert [answer.status for answer in answers] == [200] * 3
     told = [answer.json() for answer in answers]
     assert [each["records"] for each in told] == [INSTRUMENTS] * 3
+    # The account and the stream are compared below: every source has records in both then.
+    daemon.until("records of every worker", lambda status: all(one["acked"] for one in status["workers"]))
     there = stored(stream)
     assert len({each["source"] for each in told}) == 3
     for each in told:
