@@ -285,8 +285,8 @@ def _post(text: str, answer: Schema, body: Schema | None = None, conflict: str =
         "responses": {
             "200": _answer("Done", {"application/json": {"schema": answer}}),
             "401": _answer("The token is missing or wrong", _PROBLEM),
-            "408": _answer("The body took too long", _TEXT),
-            "413": _answer("The body is too large", _TEXT),
+            "408": _answer("The body took too long", _PROBLEM),
+            "413": _answer("The body is too large", _PROBLEM),
         },
     }
     if body is not None:
