@@ -71,9 +71,9 @@ class Instruments:
         self._drawn = lru_cache(CHARTS_KEPT)(self._draw)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, when they have done what they were given; nothing more may be asked for."""
         for thread in (self._live, self._charts):
-            thread.shutdown(wait=False, cancel_futures=True)
+            thread.shutdown(wait=False)
 
     async def catalogue(self, now_ms: int) -> Json:
         """What a reader has to know once a day: names, decimals, prices at midnight (UTC), recent stories."""
