@@ -323,9 +323,15 @@ def test_a_chart_names_the_stories_that_moved_its_price(host: WebHost) -> None:
     ("query", "named"),
     [
         ("", "instrument"),
-        ("instrument=", "is no currency pair"),
-        ("instrument=NOPE", "NOPE is no currency pair"),
-        ("instrument=EUR", "EUR is no currency pair"),
+        ("instrument=", "instrument: '' is no currency pair"),
+        ("instrument=NOPE", "'NOPE' is no currency pair"),
+        ("instrument=EUR", "'EUR' is no currency pair"),
+        ("instrument=EUR/UDS", "did you mean EUR/USD?"),
+        ("instrument=" + "x" * 5000, f"'{'x' * 60}…' is no currency pair"),
+        ("instrument=EUR/USD&span=60", "'span': no such parameter; did you mean span_s?"),
+        ("instrument=EUR/USD&" + "x" * 5000 + "=1", f"'{'x' * 60}…': no such parameter"),
+        ("instrument=EUR/USD&span_s=60&span_s=90", "span_s: given 2 times; give it once"),
+        ("instrument=EUR/USD&points=60&points=60", "points: given 2 times; give it once"),
         ("instrument=EUR/USD&span_s=59", "span_s: expected a whole number from 60"),
         ("instrument=EUR/USD&span_s=-1", "span_s"),
         ("instrument=EUR/USD&span_s=1e9", "span_s"),
@@ -343,6 +349,7 @@ def test_a_chart_of_nothing_is_refused_in_one_line(host: WebHost, query: str, na
         assert page[0] == 400
         assert named in page.json()["detail"]
         assert "\n" not in page.json()["detail"]
+        assert len(page.json()["detail"]) < 300
 
     played(host, story)
 

@@ -271,7 +271,7 @@ def _post_logs() -> Schema:
         "Send one record of each pair and stock, as they are now, as a source of their own", _SENT
     )
     described["post"]["responses"] |= {
-        "400": _answer("There are parameters", _PROBLEM),
+        "400": _answer("There are parameters, or a body", _PROBLEM),
         "503": _answer("The stream takes no records, or the daemon sends none", _PROBLEM),
         "504": _answer("Not acknowledged in time: it may arrive yet, in part", _PROBLEM),
     }
