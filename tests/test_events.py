@@ -323,9 +323,15 @@ def test_a_chart_names_the_stories_that_moved_its_price(host: WebHost) -> None:
     ("query", "named"),
     [
         ("", "instrument"),
-        ("instrument=", "is no currency pair"),
-        ("instrument=NOPE", "NOPE is no currency pair"),
-        ("instrument=EUR", "EUR is no currency pair"),
+        ("instrument=", "instrument: '' is no currency pair"),
+        ("instrument=NOPE", "'NOPE' is no currency pair"),
+        ("instrument=EUR", "'EUR' is no currency pair"),
+        ("instrument=EUR/UDS", "did you mean EUR/USD?"),
+        ("instrument=" + "x" * 5000, f"'{'x' * 60}…' is no currency pair"),
+        ("instrument=EUR/USD&span=60", "'span': no such parameter; did you mean span_s?"),
+        ("instrument=EUR/USD&" + "x" * 5000 + "=1", f"'{'x' * 60}…': no such parameter"),
+        ("instrument=EUR/USD&span_s=60&span_s=90", "span_s: given 2 times; give it once"),
+        ("instrument=EUR/USD&points=60&points=60", "points: given 2 times; give it once"),
         ("instrument=EUR/USD&span_s=59", "span_s: expected a whole number from 60"),
         ("instrument=EUR/USD&span_s=-1", "span_s"),
         ("instrument=EUR/USD&span_s=1e9", "span_s"),
@@ -343,6 +349,7 @@ def test_a_chart_of_nothing_is_refused_in_one_line(host: WebHost, query: str, na
         assert page[0] == 400
         assert named in page.json()["detail"]
         assert "\n" not in page.json()["detail"]
+        assert len(page.json()["detail"]) < 300
 
     played(host, story)
 
@@ -359,6 +366,93 @@ def test_too_many_charts_at_once_are_refused_and_asked_for_again(
         assert (await sent(port, request(paths[0])))[0] == 200
 
     played(host, story)
+
+
+def change_market(host: WebHost, seed: int) -> None:
+    """As a reload does: the run has another market from now on."""
+    run = host.supervisor.current_run
+    run.recipe = msgspec.structs.replace(run.recipe, seed=seed)
+
+
+def test_charts_that_wait_while_the_market_changes_are_answered(
+    host: WebHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "EVERY_S", 0.02)
+
+    async def story(port: int) -> None:
+        async with listening(port) as [ear]:
+            await ear.event()
+            paths = [f"/chart?instrument=EUR/USD&span_s={span}&points=600" for span in range(3600, 3624)]
+            charts = [asyncio.create_task(sent(port, request(path))) for path in paths]
+            await asyncio.wait(charts, return_when=asyncio.FIRST_COMPLETED)
+            change_market(host, 2)
+            assert {page[0] for page in await asyncio.gather(*charts)} == {200}
+
+    played(host, story)
+
+
+def test_the_page_goes_on_however_often_and_whenever_the_market_changes(
+    host: WebHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(events, "EVERY_S", 0.02)
+
+    async def story(port: int) -> None:
+        async with listening(port) as [ear]:
+            for seed in range(2, 40):
+                change_market(host, seed)
+                assert (await sent(port, request("/chart?instrument=EUR/USD&points=2")))[0] == 200
+                await asyncio.sleep(0.003 * (seed % 5))
+            newest = host.supervisor.current_run.recipe.seed
+            universe = host.supervisor.crew.universe
+            async with asyncio.timeout(20):
+                while True:
+                    kind, tick = await ear.event()
+                    if kind == "tick":
+                        price = Market(newest, universe).quotes(tick["time_ms"]).price
+                        if tick["prices"] == price.tolist():
+                            break
+
+    played(host, story)
+    assert [line for line in caplog.records if line.levelname == "ERROR"] == []
+
+
+def test_who_comes_after_a_change_of_the_market_is_told_the_new_one(
+    host: WebHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "EVERY_S", 0.02)
+
+    async def story(port: int) -> None:
+        async with listening(port) as [ear]:
+            _, old = await ear.event()
+            change_market(host, 2)
+            new = old
+            while new["market"]["midnight"] == old["market"]["midnight"]:
+                kind, content = await ear.event()
+                new = content if kind == "hello" else new
+            async with listening(port) as [another]:  # mostly in the same second
+                _, hello = await another.event()
+            assert hello["market"]["midnight"] == new["market"]["midnight"]
+
+    played(host, story)
+
+
+def test_an_event_that_cannot_be_made_is_told_once_and_the_next_ones_come(
+    host: WebHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(events, "EVERY_S", 0.02)
+
+    async def story(port: int) -> None:
+        async with listening(port) as [ear]:
+            await ear.event()
+            host.supervisor.holds["test"] = object()  # type: ignore[assignment] # no JSON can be made of it
+            await asyncio.sleep(1)
+            del host.supervisor.holds["test"]
+            for _ in range(events.QUEUE_MAX + 2):  # more than waited before
+                await ear.event()
+
+    played(host, story)
+    errors = [line.message for line in caplog.records if line.levelname == "ERROR"]
+    assert errors == ["the page misses events; tried again each second"]
 
 
 # What the events are made of.

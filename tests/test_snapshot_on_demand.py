@@ -6,6 +6,8 @@ import re
 import signal
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -37,6 +39,8 @@ def test_the_answer_comes_when_every_instrument_is_in_the_stream(host: Host, str
     assert [answer.status for answer in answers] == [200] * 3
     told = [answer.json() for answer in answers]
     assert [each["records"] for each in told] == [INSTRUMENTS] * 3
+    # The account and the stream are compared below: every source has records in both then.
+    daemon.until("records of every worker", lambda status: all(one["acked"] for one in status["workers"]))
     there = stored(stream)
     assert len({each["source"] for each in told}) == 3
     for each in told:
@@ -164,6 +168,17 @@ def test_a_drained_daemon_sends_none(host: Host, stream: Stream) -> None:
     eventually("a snapshot", lambda: snapshot(daemon, host).status == 200, daemon.said)
 
 
+def posted_body(daemon: Daemon, token: str) -> tuple[int, str]:
+    """Status and detail of the answer to a `POST /logs` with a body."""
+    asked = urllib.request.Request(  # noqa: S310 - of the daemon
+        f"{daemon.address}/logs", b'{"feed":"stock"}', {"Authorization": f"Bearer {token}"}, method="POST"
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=30)  # noqa: S310
+    with refused.value as answer:
+        return answer.code, json.load(answer)["detail"]
+
+
 def test_without_the_token_nothing_is_sent(host: Host, stream: Stream) -> None:
     daemon = started(host, stream)
     assert ask(daemon, "/logs", "POST").status == 401
@@ -174,6 +189,7 @@ def test_without_the_token_nothing_is_sent(host: Host, stream: Stream) -> None:
         400,
         "POST /logs takes no parameters; leave them out",
     )
+    assert posted_body(daemon, token) == (400, "POST /logs takes no body; leave it out")
     assert daemon.stop() == 0
     assert not any("-logs-" in source for source in stored(stream))
 

@@ -17,6 +17,7 @@ from tickerd.observe.counters import Problem, Report, StreamReport
 from tickerd.settings import Settings, Source, Web
 from tickerd.state import StateDirectory
 from tickerd.supervisor import Supervisor
+from tickerd.web.access import HEADERS
 from tickerd.web.app import HEAD_BYTES_MAX, ListenError, serve
 from tickerd.web.pages import CONNECTIONS_MAX
 
@@ -256,6 +257,48 @@ def test_what_is_no_request_for_a_page_is_refused(host: Host, what: bytes, statu
     got, after = uvloop.run(story())
     assert got[0] == status
     assert after == (200, "ok\n")
+
+
+@pytest.mark.parametrize(
+    ("what", "status", "allowed"),
+    [
+        (request("/nope"), 404, None),
+        (request("/nope", "POST"), 404, None),
+        (request("/page/x"), 404, None),
+        (request("/page/x/app.js"), 404, None),
+        (request("/logs", "PUT"), 405, "GET,HEAD,POST"),
+        (request("/logs", "GET", "Expect: wonders"), 417, None),
+        (request("/logs?at=" + "a" * 20_000), 400, None),
+        (request("/livez", "GET", "X: " + "a" * 20_000), 400, None),
+        (b"aaaa\r\n\r\n", 400, None),
+        (b"GET /livez HTTP/1.1\r\nContent-Length: aaaa\r\n\r\n", 400, None),
+        (b"GET /livez HTTP/1.1\r\naaaa\r\n\r\n", 400, None),
+    ],
+)
+def test_every_refusal_is_a_problem_and_tells_no_library(
+    host: Host, what: bytes, status: int, allowed: str | None
+) -> None:
+    async def story() -> tuple[dict[str, str], str]:
+        async with served(host) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(what)
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                assert int(head.split()[1]) == status, head
+                fields = dict(line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if line)
+                return fields, (await reader.readexactly(int(fields["content-length"]))).decode()
+            finally:
+                await closed([writer])
+
+    fields, body = uvloop.run(story())
+    assert fields["content-type"] == "application/problem+json"
+    assert json.loads(body)["status"] == status
+    assert json.loads(body)["detail"]
+    assert fields["server"] == "tickerd"
+    assert {name: fields[name.lower()] for name in HEADERS} == {k: v.lower() for k, v in HEADERS.items()}
+    assert fields.get("allow") == (allowed and allowed.lower())
+    assert "aiohttp" not in body
+    assert "aaaa" not in body
 
 
 def test_a_body_is_not_waited_for(host: Host) -> None:

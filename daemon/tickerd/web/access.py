@@ -166,6 +166,11 @@ def _warn_if_open(path: Path) -> None:
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     """What every answer says besides its content; a page with scripts brings a policy of its own."""
+    set_headers(response)
+
+
+def set_headers(response: web.StreamResponse) -> None:
+    """The same, for an answer that no application prepares."""
     response.headers["Server"] = "tickerd"  # and not which libraries it is made of
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)

@@ -13,6 +13,7 @@ from tickerd.supervisor import Supervisor
 from tickerd.web.access import Access, Handler, add_headers
 from tickerd.web.assets import Assets
 from tickerd.web.chart import add_chart
+from tickerd.web.connection import HEAD_BYTES_MAX
 from tickerd.web.control import add_control
 from tickerd.web.events import Events
 from tickerd.web.listening import ListenError, bound, bound_control, inherited, url_of
@@ -24,9 +25,7 @@ from tickerd.web.status import database_lines, notices, problems, state, status
 
 __all__ = ["CONNECTIONS_MAX", "HEAD_BYTES_MAX", "ListenError", "serve"]
 
-HEAD_BYTES_MAX = 8 * 1024
 BODY_BYTES_MAX = 64 * 1024
-KEEP_ALIVE_S = 15.0
 
 
 async def serve(supervisor: Supervisor, listener_fds: Sequence[int] = ()) -> Pages:
@@ -37,14 +36,7 @@ async def serve(supervisor: Supervisor, listener_fds: Sequence[int] = ()) -> Pag
     settings = supervisor.settings.web
     access = Access(supervisor.settings, supervisor.crew.state.path)
     supervisor.refreshers.append(access.refresh)
-    runner = web.AppRunner(
-        application(supervisor, access),
-        access_log=None,
-        max_line_size=HEAD_BYTES_MAX,
-        max_field_size=HEAD_BYTES_MAX,
-        keepalive_timeout=KEEP_ALIVE_S,
-        handler_cancellation=True,
-    )
+    runner = web.AppRunner(application(supervisor, access), handler_cancellation=True)
     for name in ("aiohttp.server", "asyncio"):
         logging.getLogger(name).addFilter(is_ours)
     await runner.setup()

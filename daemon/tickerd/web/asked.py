@@ -1,4 +1,7 @@
-"""What `GET /logs` is asked for: its parameters, each checked; the first that is wrong is told."""
+"""What `GET /logs` is asked for: its parameters, each checked; the first that is wrong is told.
+
+How it is told is the same for other requests with parameters (chart.py).
+"""
 
 import base64
 import difflib
@@ -60,22 +63,27 @@ LATEST = Asked(None, None, None, None, 0, None, None)
 
 def asked(query: MultiMapping[str], instruments: Instruments, now_ms: int) -> Asked:
     """The request that the parameters make; ProblemError when they make none."""
-    for name in query:
-        if name not in PARAMETERS:
-            raise _wrong(f"{_shown(name)}: no such parameter; {_nearest(name, PARAMETERS)}")
-        if len(query.getall(name)) > 1:
-            raise _wrong(f"{name}: given {len(query.getall(name))} times; give it once")
+    check_names(query, PARAMETERS)
     feed, instrument = _subject(query, instruments)
     at_ms, from_ms, to_ms = _times(query, now_ms)
     limit = _limit(query)
     after = None
     if "cursor" in query:
         if from_ms is None:
-            raise _wrong("cursor: it belongs to a stretch of time; give the from and to that it came with")
+            raise wrong("cursor: it belongs to a stretch of time; give the from and to that it came with")
         after = cursor_of(query["cursor"])
     if from_ms is None:  # the same request is equal to itself a moment later
         return Asked(feed, instrument, at_ms, None, 0, limit, None)
     return Asked(feed, instrument, at_ms, from_ms, to_ms, limit or LIMIT_DEFAULT, after)
+
+
+def check_names(query: MultiMapping[str], parameters: Sequence[str], several: str = "") -> None:
+    """ProblemError for a parameter that there is not, or that is given twice and is not `several`."""
+    for name in query:
+        if name not in parameters:
+            raise wrong(f"{shown(name)}: no such parameter; {nearest(name, parameters)}")
+        if name != several and len(query.getall(name)) > 1:
+            raise wrong(f"{name}: given {len(query.getall(name))} times; give it once")
 
 
 def cursor_text(cursor: Cursor) -> str:
@@ -92,21 +100,21 @@ def cursor_of(text: str) -> Cursor:
         plain = ""
     match = _CURSOR.fullmatch(plain)
     if match is None or (match[2] == "2" and not re.fullmatch(r".* \d{16}", match[3], re.ASCII)):
-        raise _wrong(f"cursor: {_shown(text)} is none; give the value of next in the answer before")
+        raise wrong(f"cursor: {shown(text)} is none; give the value of next in the answer before")
     return Cursor(int(match[1]), int(match[2]), match[3])
 
 
 def _subject(query: MultiMapping[str], instruments: Instruments) -> tuple[FeedName | None, str | None]:
     feed, name = query.get("feed"), query.get("instrument")
     if feed is not None and feed not in FEEDS:
-        raise _wrong(f"feed: {_shown(feed)} is none; {_nearest(feed, FEEDS)}")
+        raise wrong(f"feed: {shown(feed)} is none; {nearest(feed, FEEDS)}")
     if name is None:
         return cast("FeedName | None", feed), None
     feeds = [each for each in FEEDS if name in instruments.by_feed[each]]
     if not feeds:
-        raise _wrong(f"instrument: {_shown(name)} is none; {_nearest(name, instruments.names)}")
+        raise wrong(f"instrument: {shown(name)} is none; {nearest(name, instruments.names)}")
     if feed is not None and feed not in feeds:
-        raise _wrong(f"instrument: {name} is in {' and '.join(feeds)}, not in {feed}; leave feed out")
+        raise wrong(f"instrument: {name} is in {' and '.join(feeds)}, not in {feed}; leave feed out")
     return cast("FeedName | None", feed), name
 
 
@@ -116,15 +124,15 @@ def _times(query: MultiMapping[str], now_ms: int) -> tuple[int | None, int | Non
     from_ms = _time(query, "from", now_ms) if "from" in query else None
     to_ms = min(_time(query, "to", now_ms + TO_TOLERANCE_MS), now_ms + 1) if "to" in query else now_ms + 1
     if at_ms is not None and ("from" in query or "to" in query):
-        raise _wrong("at: a moment cannot go with from and to; give either a moment or a stretch")
+        raise wrong("at: a moment cannot go with from and to; give either a moment or a stretch")
     if from_ms is None and "to" in query:
-        raise _wrong("to: a stretch needs its begin; give from as well")
+        raise wrong("to: a stretch needs its begin; give from as well")
     if from_ms is not None and to_ms < from_ms:
-        raise _wrong("to: it lies before from; give the earlier time as from")
+        raise wrong("to: it lies before from; give the earlier time as from")
     if from_ms is not None and to_ms - from_ms > SPAN_DAYS_MAX * 86_400_000 + 1:
         days = -((from_ms - to_ms) // 86_400_000)
         until = "to" if "to" in query else "now"
-        raise _wrong(f"from: {days} days up to {until} are too many; give at most {SPAN_DAYS_MAX}")
+        raise wrong(f"from: {days} days up to {until} are too many; give at most {SPAN_DAYS_MAX}")
     return at_ms, from_ms, to_ms
 
 
@@ -133,11 +141,11 @@ def _time(query: MultiMapping[str], name: str, latest_ms: int) -> int:
     ms = milliseconds(text)
     if ms is None:
         hint = "; in a URL, + is written %2B" if re.search(r" \d\d:\d\d$", text) else ""
-        raise _wrong(f"{name}: {_shown(text)} is no time; give {_RIGHT_TIME}{hint}")
+        raise wrong(f"{name}: {shown(text)} is no time; give {_RIGHT_TIME}{hint}")
     if ms < 0:
-        raise _wrong(f"{name}: {_shown(text)} lies before 1970; give a later time")
+        raise wrong(f"{name}: {shown(text)} lies before 1970; give a later time")
     if ms > latest_ms:
-        raise _wrong(f"{name}: {_shown(text)} lies in the future; give a time up to now")
+        raise wrong(f"{name}: {shown(text)} lies in the future; give a time up to now")
     return ms
 
 
@@ -159,11 +167,11 @@ def _limit(query: MultiMapping[str]) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) or not 1 <= int(text) <= LIMIT_MAX:
-        raise _wrong(f"limit: {_shown(text)} is not right; give a whole number from 1 to {LIMIT_MAX}")
+        raise wrong(f"limit: {shown(text)} is not right; give a whole number from 1 to {LIMIT_MAX}")
     return int(text)
 
 
-def _nearest(wrong: str, names: Sequence[str]) -> str:
+def nearest(wrong: str, names: Sequence[str]) -> str:
     """Which name was probably meant, or which there are, or one of them."""
     by_lower = {name.lower(): name for name in names}
     if near := difflib.get_close_matches(wrong[:SHOWN_MAX].lower(), by_lower, 1):
@@ -173,11 +181,12 @@ def _nearest(wrong: str, names: Sequence[str]) -> str:
     return f"there are {', '.join(names[:-1])} and {names[-1]}"
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """A wrong value on one line: cut when it is long, escaped where it cannot be printed."""
     cut = text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
     return repr(cut)
 
 
-def _wrong(detail: str) -> ProblemError:
+def wrong(detail: str) -> ProblemError:
+    """A request with this fault, told in one sentence that says what would be right."""
     return ProblemError(400, detail)

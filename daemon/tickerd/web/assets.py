@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from tickerd.web.problem import ProblemError
+
 TYPES = {
     "html": "text/html",
     "js": "text/javascript",
@@ -85,7 +87,7 @@ class Assets:
     async def _answer_file(self, request: web.Request) -> web.Response:
         asset = self._files.get(request.match_info["name"])
         if asset is None or request.match_info["digest"] != self.digest:
-            raise web.HTTPNotFound(text="no such file; load the page again\n")
+            return ProblemError(404, "no such file; load the page again").response()
         return self._answer(request, asset, "public, max-age=31536000, immutable")
 
     def _answer(self, request: web.Request, asset: Asset, caching: str) -> web.Response:

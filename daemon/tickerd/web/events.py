@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
 import orjson
 from aiohttp import web
@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from tickerd.checkpoint import Recipe
 from tickerd.supervisor import Supervisor
 from tickerd.web.figures import Figures, Json
 from tickerd.web.instruments import DAY_MS, Instruments
@@ -49,51 +50,40 @@ class Events(Collector):
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._figures = Figures(supervisor)
-        self._instruments: Instruments | None = None
+        self.instruments = self._of_current_run()
         self._listeners: set[Listener] = set()
-        self._hello: tuple[int, bytes] | None = None  # made in this second, for all who come in it
+        self._hello: tuple[int, Recipe, bytes] | None = None  # of this second, for all who come in it
         self._making_hello = asyncio.Lock()
         self._day_ms = 0
         self._told_ms = 0  # stories up to here have been told
         self._dropped = self._refused = 0
 
-    @property
-    def instruments(self) -> Instruments:
-        """The market of the current run."""
-        recipe, universe = self._supervisor.current_run.recipe, self._supervisor.crew.universe
-        if self._instruments is None or self._instruments.recipe != recipe:
-            if self._instruments is not None:
-                self._instruments.close()
-            self._instruments = Instruments(recipe, universe)
+    def _of_current_run(self) -> Instruments:
+        return Instruments(self._supervisor.current_run.recipe, self._supervisor.crew.universe)
+
+    async def _sample(self, now_s: float) -> None:
+        """Look at the daemon, whatever else takes its time."""
+        self._figures.sample(now_s)
+
+    async def _tell_all(self, now_s: float) -> None:
+        """Tell those who listen; of another market, when the run has another."""
+        # Only here, where no event is being made: whoever asks for a chart or a hello gives its work to the
+        # instruments of that moment at once, and these do what they were given before their threads end.
+        if self.instruments.recipe != self._supervisor.current_run.recipe:
+            self.instruments.close()
+            self.instruments = self._of_current_run()
             self._day_ms = 0
-        return self._instruments
-
-    async def _sample(self) -> None:
-        """Look at the daemon each second, whatever else takes its time."""
-        while True:
-            now_s = time.time()
-            self._figures.sample(now_s)
-            await asyncio.sleep(EVERY_S - (time.time() - now_s) % EVERY_S)
-
-    async def _tell_all(self) -> None:
-        """Each second, tell those who listen; less often where the market takes longer."""
-        while True:
-            now_s = time.time()
-            if self._listeners:
-                await self._tell(round(now_s * 1000))
-            await asyncio.sleep(EVERY_S - (time.time() - now_s) % EVERY_S)
+        if self._listeners:
+            await self._tell(round(now_s * 1000))
 
     async def running(self, app: web.Application) -> AsyncIterator[None]:
         """Make events while the application runs; at its end everyone is let go."""
         app.on_shutdown.append(self._let_go)
-        making = [asyncio.create_task(self._sample()), asyncio.create_task(self._tell_all())]
-        for task in making:
-            task.add_done_callback(_tell_fault)
+        making = [asyncio.create_task(_each_second(do)) for do in (self._sample, self._tell_all)]
         yield
         for task in making:
             task.cancel()
-        if self._instruments is not None:
-            self._instruments.close()
+        self.instruments.close()
 
     async def _let_go(self, _app: web.Application) -> None:
         for listener in self._listeners:
@@ -160,22 +150,24 @@ class Events(Collector):
         """The `hello` of this second."""
         second = int(time.time())
         async with self._making_hello:
-            if self._hello is None or self._hello[0] != second:
-                self._hello = (second, await self._make_hello())
-            return self._hello[1]
+            recipe = self.instruments.recipe
+            if self._hello is None or self._hello[:2] != (second, recipe):
+                self._hello = (second, recipe, await self._make_hello())
+            return self._hello[2]
 
     async def _make_hello(self) -> bytes:
         now_ms = time.time_ns() // 1_000_000
-        market = await self.instruments.catalogue(now_ms)
-        self._day_ms = market["day_ms"]
+        instruments = self.instruments
+        market = await instruments.catalogue(now_ms)
+        if instruments is self.instruments:  # of another one, nothing has been told yet
+            self._day_ms = market["day_ms"]
         samples = list(self._figures.samples)
         return message("hello", {"market": market, "samples": samples, "limits": LIMITS}, retry=True)
 
     async def _tell(self, now_ms: int) -> None:
-        instruments = self.instruments
         if self._day_ms != now_ms // DAY_MS * DAY_MS:  # another day, or another market
             self._publish(await self._make_hello())
-        moment = await instruments.moment(max(self._told_ms, now_ms - 10_000), now_ms)
+        moment = await self.instruments.moment(max(self._told_ms, now_ms - 10_000), now_ms)
         self._told_ms = now_ms
         supervisor = self._supervisor
         content = {
@@ -196,10 +188,19 @@ class Events(Collector):
             listener.rings.set()
 
 
-def _tell_fault(making: asyncio.Task[None]) -> None:
-    """An error of ours: the page stands still, and the daemon goes on."""
-    if not making.cancelled() and (error := making.exception()) is not None:
-        log.error("no more events for the page: it needs a restart of the daemon", exc_info=error)
+async def _each_second(do: Callable[[float], Awaitable[None]]) -> None:
+    """Do it each second, or less often where it takes longer; an error is told once while it lasts."""
+    failing = False
+    while True:
+        now_s = time.time()
+        try:
+            await do(now_s)
+            failing = False
+        except Exception:
+            if not failing:
+                log.exception("the page misses events; tried again each second")
+            failing = True
+        await asyncio.sleep(EVERY_S - (time.time() - now_s) % EVERY_S)
 
 
 LIMITS: Json = {"every_s": EVERY_S, "silence_max_s": SILENCE_MAX_S}

@@ -64,6 +64,7 @@ class Instruments:
         self._last = (b"", np.zeros(0))  # prices of what is closed, and when each of it was open last
         self._waiting = 0
         self._quoted = len(universe.pairs) + len(universe.stocks)
+        self.names = universe.instruments[: self._quoted]  # of what has a price
         self._shown = min(self._quoted, QUOTED_MAX)
         self._stories = Stories(self._seed, universe.stocks, universe.currencies)
         self._names = [(stock.symbol, stock.name) for stock in universe.stocks]
@@ -71,9 +72,9 @@ class Instruments:
         self._drawn = lru_cache(CHARTS_KEPT)(self._draw)
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, when they have done what they were given; nothing more may be asked for."""
         for thread in (self._live, self._charts):
-            thread.shutdown(wait=False, cancel_futures=True)
+            thread.shutdown(wait=False)
 
     async def catalogue(self, now_ms: int) -> Json:
         """What a reader has to know once a day: names, decimals, prices at midnight (UTC), recent stories."""
@@ -86,11 +87,8 @@ class Instruments:
     async def chart(self, instruments: tuple[str, ...], span_s: int, points: int) -> Json:
         """Prices of the last `span_s` seconds in `points` steps, with the stories that move them.
 
-        BusyError when too many wait; ValueError for a name that has no price.
+        They are of `names`. BusyError when too many wait.
         """
-        for name in instruments:
-            if name not in self._universe.instruments[: self._quoted]:
-                raise ValueError(f"{name} is no currency pair or stock of this universe")
         end_s = int(time.time()) // CHART_KEPT_S * CHART_KEPT_S
         if self._waiting >= CHARTS_WAITING_MAX:
             raise BusyError

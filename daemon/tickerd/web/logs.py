@@ -79,7 +79,8 @@ class Logs:
 
     async def post(self, request: web.Request) -> web.Response:
         """`POST /logs`."""
-        await read_body(request)
+        if await read_body(request):
+            return ProblemError(400, "POST /logs takes no body; leave it out").response()
         if request.query_string:
             return ProblemError(400, "POST /logs takes no parameters; leave them out").response()
         source = f"{self._supervisor.current_run.identity.host}-logs-{new_run()}"

@@ -271,7 +271,7 @@ def _post_logs() -> Schema:
         "Send one record of each pair and stock, as they are now, as a source of their own", _SENT
     )
     described["post"]["responses"] |= {
-        "400": _answer("There are parameters", _PROBLEM),
+        "400": _answer("There are parameters, or a body", _PROBLEM),
         "503": _answer("The stream takes no records, or the daemon sends none", _PROBLEM),
         "504": _answer("Not acknowledged in time: it may arrive yet, in part", _PROBLEM),
     }
@@ -285,8 +285,8 @@ def _post(text: str, answer: Schema, body: Schema | None = None, conflict: str =
         "responses": {
             "200": _answer("Done", {"application/json": {"schema": answer}}),
             "401": _answer("The token is missing or wrong", _PROBLEM),
-            "408": _answer("The body took too long", _TEXT),
-            "413": _answer("The body is too large", _TEXT),
+            "408": _answer("The body took too long", _PROBLEM),
+            "413": _answer("The body is too large", _PROBLEM),
         },
     }
     if body is not None:

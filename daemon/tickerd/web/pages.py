@@ -6,6 +6,8 @@ import ssl
 
 from aiohttp import web
 
+from tickerd.web.connection import Connection
+
 CONNECTIONS_MAX = 64
 BACKLOG = 1024  # who finds the kernel's queue full is not refused, but waits a second or more to try again
 HEAD_MAX_S = 5.0  # from a connection's start to the end of its first request's head, and for TLS to begin
@@ -62,7 +64,7 @@ class Pages:
         # A connection is known to the server only a little later: those that come at once are counted then.
         if self._counting is None:
             self._counting = loop.call_later(COUNT_AFTER_S, self._count_again)
-        connection = self._runner.server()
+        connection = Connection(self._runner.server)
         self._silent[connection] = loop.call_later(HEAD_MAX_S, self._close, connection)
         return connection
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 
 class ProblemError(Exception):
-    """A request that is not answered as it was meant: `status` is 4xx, 503 or 504."""
+    """A request that is not answered as it was meant: `status` is 4xx or 5xx."""
 
     def __init__(self, status: int, detail: str, retry_after_s: int = 0) -> None:
         super().__init__(detail)
