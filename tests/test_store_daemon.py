@@ -255,7 +255,7 @@ def outages(host: Host, stream: Stream, server: PostgreSQL, times: int, down_s: 
 def test_ten_power_cuts_of_the_database_lose_nothing_and_double_nothing(
     host: Host, stream: Stream, own_server: PostgreSQL
 ) -> None:
-    outages(host, stream, own_server, 10, 10.0)
+    outages(host, stream, own_server, 10, 3.0)
 
 
 def test_a_power_cut_of_the_database_loses_nothing_and_doubles_nothing(
