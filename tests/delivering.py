@@ -14,9 +14,9 @@ from test_checkpoint import state
 from tickerd.batch import Batch
 from tickerd.checkpoint import Progress
 from tickerd.encoding import encoder
+from tickerd.gate import Gate
 from tickerd.kinesis import kpl
 from tickerd.kinesis.delivery import Delivery
-from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.shards import hash_key
 from tickerd.kinesis.stream import KinesisStream
 from tickerd.local import LocalEndpoint, LocalOptions

@@ -8,8 +8,9 @@ from pathlib import Path
 import tickerd
 
 PACKAGE = Path(tickerd.__file__).parent
-# The only files that know the market and a destination.
-BOTH = {"worker.py", "pipeline.py", "snapshot_now.py", "check.py"}
+DESTINATIONS = {"kinesis", "pubsub", "files"}
+# The only files that know the market and where its records go.
+BOTH = {"worker.py", "pipeline.py", "snapshot_now.py", "check.py", "demo.py"}
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -28,21 +29,30 @@ def rooms_of(file: Path) -> set[str]:
 
 def test_the_market_and_the_destinations_never_import_each_other() -> None:
     for file in (PACKAGE / "market").glob("*.py"):
-        assert "kinesis" not in rooms_of(file), file.name
-    for file in (PACKAGE / "kinesis").glob("*.py"):
-        assert "market" not in rooms_of(file), file.name
+        assert not rooms_of(file) & {*DESTINATIONS, "destination"}, file.name
+    for room in DESTINATIONS:
+        for file in (PACKAGE / room).glob("*.py"):
+            assert not rooms_of(file) & {*DESTINATIONS - {room}, "market"}, file.name
 
 
 def test_only_the_pipeline_and_its_process_know_both() -> None:
-    knowing = {file.name for file in PACKAGE.glob("*.py") if {"market", "kinesis"} <= rooms_of(file)}
-    assert knowing <= BOTH | {"demo.py"}
+    going = {*DESTINATIONS, "destination"}
+    knowing = {
+        file.name for file in PACKAGE.glob("*.py") if "market" in rooms_of(file) and rooms_of(file) & going
+    }
+    assert knowing <= BOTH
     assert {"worker.py", "pipeline.py"} <= knowing
+
+
+def test_one_file_chooses_the_destination() -> None:
+    for name in ("worker.py", "pipeline.py", "snapshot_now.py"):
+        assert not rooms_of(PACKAGE / name) & DESTINATIONS, name
 
 
 def test_the_data_plane_knows_nothing_of_the_supervisor_and_the_web() -> None:
     planes = [
         *(PACKAGE / "market").glob("*.py"),
-        *(PACKAGE / "kinesis").glob("*.py"),
+        *(file for room in DESTINATIONS for file in (PACKAGE / room).glob("*.py")),
         PACKAGE / "pipeline.py",
     ]
     for file in planes:
@@ -69,7 +79,7 @@ def test_no_file_has_a_name_that_says_nothing() -> None:
 
 def test_the_supervisor_starts_without_what_only_workers_need() -> None:
     for name in ("supervisor.py", "slot.py", "daemon.py", "runs.py"):
-        assert not rooms_of(PACKAGE / name) & {"kinesis", "worker", "pipeline"}, name
+        assert not rooms_of(PACKAGE / name) & {*DESTINATIONS, "destination", "worker", "pipeline"}, name
 
 
 def defined_in(file: Path) -> set[str]:
@@ -96,7 +106,7 @@ def test_every_file_that_architecture_maps_exists() -> None:
     text = (Path(__file__).parents[1] / "daemon" / "ARCHITECTURE.md").read_text()
     block = text.split("```")[1]
     mapped = set(re.findall(r"\b(\w+\.py)\b", block))
-    here = {file.name for room in (".", "kinesis") for file in (PACKAGE / room).glob("*.py")} - {
+    here = {file.name for room in (".", *DESTINATIONS) for file in (PACKAGE / room).glob("*.py")} - {
         "__init__.py"
     }
     assert here <= mapped

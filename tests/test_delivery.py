@@ -11,9 +11,9 @@ from delivering import (
     local,
     stored,
 )
-from tickerd.kinesis import gate as gates
+from tickerd import gate as gates
+from tickerd.cause import Cause
 from tickerd.kinesis import outbox as outboxes
-from tickerd.kinesis.cause import Cause
 from tickerd.local import Faults
 
 

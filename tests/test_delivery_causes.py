@@ -18,10 +18,10 @@ from delivering import (
     service,
     stored,
 )
+from tickerd import gate as gates
+from tickerd.cause import Cause
+from tickerd.gate import Gate
 from tickerd.kinesis import delivery as deliveries
-from tickerd.kinesis import gate as gates
-from tickerd.kinesis.cause import Cause
-from tickerd.kinesis.gate import Gate
 from tickerd.local import Faults
 from tickerd.observe.counters import Report
 

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from tickerd.kinesis.cause import Cause
-from tickerd.kinesis.gate import PROBE_UNREACHABLE_FIRST_S, Gate
+from tickerd.cause import Cause
+from tickerd.gate import PROBE_UNREACHABLE_FIRST_S, Gate
 from tickerd.observe.counters import Report
 
 UNREACHABLE = Cause("ConnectionError", "nobody answers", permanent=False)

@@ -1,14 +1,14 @@
 """The data plane: clock, frame, market, records, bytes, shard, entry, call, acknowledgement, checkpoint.
 
-Everything here is per part of a frame or per call. `submit` is the only place that waits for the stream.
+Everything here is per part of a frame or per call. `submit` is the only place that waits for the destination.
 """
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tickerd.destination import Delivery
 from tickerd.encoding import EncodeRows
-from tickerd.kinesis.delivery import Delivery
 from tickerd.market.market import Market
 from tickerd.observe.counters import NO_FRAME
 from tickerd.source import Source
@@ -16,7 +16,7 @@ from tickerd.source import Source
 
 @dataclass(slots=True)
 class Pipeline:
-    """Carries the records of one source to the stream. `making` is told which frame is being made."""
+    """Carries the records of one source to the destination. `making` is told which frame is being made."""
 
     source: Source
     market: Market

@@ -9,33 +9,31 @@ import numpy as np
 
 from tickerd.batch import Interleaved, timestamps
 from tickerd.checkpoint import Checkpoint, Progress, Recipe
+from tickerd.destination import Delivery, Destination
 from tickerd.encoding import rows_encoder
-from tickerd.kinesis.delivery import Delivery
-from tickerd.kinesis.gate import Gate
-from tickerd.kinesis.stream import KinesisStream
+from tickerd.gate import Gate
 from tickerd.market.market import Market
 from tickerd.observe.counters import Report
 from tickerd.on_demand import NotSentError, Sent
 from tickerd.schedule import QUIET, Segment, snapshot_part
-from tickerd.settings import Kinesis
 from tickerd.texts import Texts
 
 LOOK_S = 0.1
 
 
 async def send_snapshot(
-    source: str, ms: int, recipe: Recipe, market: Market, stream: KinesisStream, gate: Gate, settings: Kinesis
+    source: str, ms: int, recipe: Recipe, market: Market, destination: Destination, gate: Gate
 ) -> Sent:
-    """Send the snapshot of a millisecond since 1970 beside all else that goes to an open stream.
+    """Send the snapshot of a millisecond since 1970 beside all else that goes to an open destination.
 
-    NotSentError when the stream takes no records; then, or cancelled, it may have arrived in part.
+    NotSentError when the destination takes no records; then, or cancelled, it may have arrived in part.
     """
     universe = market.universe
     part = snapshot_part(ms, (len(universe.pairs), len(universe.stocks), 0), 0)
     rows = market.columns(source, part)
     progress = Progress(_nothing_yet(source, recipe, part.frame))
     progress.begin(part.frame, part.records)
-    delivery = Delivery(stream, gate, progress, Report(), settings)
+    delivery = destination.deliver(source, progress, Report())
     texts = rows_encoder(recipe.format)(rows)
     if gate.cause is not None:
         gate.hurry()  # let the next probe tell at once whether it still stands

@@ -24,10 +24,9 @@ import uvloop
 from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint
 from tickerd.clock import ClockSteppedBackError
+from tickerd.destination import Destination, destination_of
 from tickerd.encoding import rows_encoder
-from tickerd.kinesis.delivery import Delivery
-from tickerd.kinesis.gate import Gate
-from tickerd.kinesis.stream import KinesisStream
+from tickerd.gate import Gate
 from tickerd.market import MODEL_VERSION
 from tickerd.market.hours import Hours
 from tickerd.market.market import Market
@@ -72,7 +71,7 @@ class Worker:
         self._plan, self._mix = spec.plan, spec.settings.rate.mix.weights
         self.gate = Gate(self.report, self._may_probe)
         self._source: Source | None = None
-        self._snapshotted: tuple[Market, KinesisStream] | None = None  # once the own source is carried
+        self._snapshotted: tuple[Market, Destination] | None = None  # once the own source is carried
         self._hours: Hours | None = None
         self._snapshots: SnapshotCadence | None = None
         self._stopping = asyncio.Event()
@@ -132,7 +131,7 @@ class Worker:
         self.stop()
 
     async def _drained(self, work: asyncio.Task[None]) -> None:
-        """Give the work its time to end; less when it is plain that the stream will not take the rest."""
+        """Give the work its time to end; less when it is plain that the rest will not be taken."""
         if self._source is None and not self._owes():
             return  # nothing has begun, so there is nothing to wait for
         refusals = self.gate.refusals
@@ -154,8 +153,9 @@ class Worker:
         self._hours = Hours(universe) if spec.recipe.hours == "market" else None
         if spec.settings.rate.mode == "snapshot":
             self._snapshots = snapshot_cadence(spec.settings.rate.every_s, universe)
-        stream = KinesisStream(
-            spec.settings.kinesis,
+        destination = destination_of(
+            spec.settings,
+            Path(spec.state),
             universe.instruments,
             universe.shares(spec.settings.rate.mix.weights),
             spec.workers,
@@ -165,7 +165,7 @@ class Worker:
         try:
             if not self._stopping.is_set():
                 self.report.state = "waiting"
-            await stream.open()
+            await destination.open()
             gc.collect()
             gc.freeze()  # what exists now stays; a collection looks only at what came later
             gc.disable()
@@ -173,10 +173,10 @@ class Worker:
                 source = self._open_source(name, universe)
                 if source is not None and (source.owes or not self._stopping.is_set()):
                     market = market_of(source.recipe, universe)
-                    self._snapshotted = (market, stream) if name == spec.source else None
-                    await self._carry(source, market, stream)
+                    self._snapshotted = (market, destination) if name == spec.source else None
+                    await self._carry(source, market, destination)
         finally:
-            await stream.close()
+            await destination.close()
 
     def _open_source(self, name: str, universe: Universe) -> Source | None:
         """The source from its checkpoint, or a new one; None when its records cannot be made any more."""
@@ -224,14 +224,14 @@ class Worker:
         rates = split(self._plan.at(frame), self._mix, spec.workers, spec.worker)
         return rates if self._hours is None else self._hours.rates(rates, frame)
 
-    async def _carry(self, source: Source, market: Market, stream: KinesisStream) -> None:
+    async def _carry(self, source: Source, market: Market, destination: Destination) -> None:
         """Run one source to its end, or until cancelled; its last checkpoint then says what it owes."""
         self._source = source
         if self._stopping.is_set():
             source.stop()
         else:
             self.report.state = "running"
-        delivery = Delivery(stream, self.gate, source.progress, self.report, self.spec.settings.kinesis)
+        delivery = destination.deliver(source.name, source.progress, self.report)
         encode = rows_encoder(source.recipe.format)
         making = functools.partial(self.slab.making, self.spec.worker)
         ended = asyncio.Event()
@@ -251,9 +251,8 @@ class Worker:
         if self._snapshotted is None or self._source is None or self._stopping.is_set():
             raise NotSentError("worker 0 is not sending; see /status")
         ms = self._source.clock.now_ns() // 1_000_000
-        market, stream = self._snapshotted
-        spec = self.spec
-        return await send_snapshot(source, ms, spec.recipe, market, stream, self.gate, spec.settings.kinesis)
+        market, destination = self._snapshotted
+        return await send_snapshot(source, ms, self.spec.recipe, market, destination, self.gate)
 
     def _owes(self) -> bool:
         paths = [

@@ -1,9 +1,4 @@
-"""Why the stream does not take records: what errors of the service and of the library mean to the operator.
-
-A cause has one line that names the remedy, and says whether it stands until somebody mends it.
-"""
-
-from typing import NamedTuple
+"""What errors of the service and of the library mean to the operator, as a cause with its remedy."""
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -15,18 +10,9 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-CODE_CHARACTERS_MAX, MESSAGE_CHARACTERS_MAX = 100, 1000  # of what a server says; it is shown on one line
+from tickerd.cause import Cause, one_line
 
-
-class Cause(NamedTuple):
-    """Why the stream does not take records: an error code, a line for people, and what to expect of it.
-
-    A permanent cause stands until somebody mends it; any other may pass by itself.
-    """
-
-    code: str
-    message: str
-    permanent: bool
+CODE_CHARACTERS_MAX = 100  # of what a server says; it is shown on one line
 
 
 def cause_of(error: Exception) -> Cause:
@@ -59,11 +45,6 @@ def unreachable(detail: str) -> str:
 def no_proxy(detail: str) -> str:
     """The line for a proxy that does not answer."""
     return f"the proxy does not answer ({one_line(detail)}): see HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
-
-
-def one_line(text: str) -> str:
-    """What others wrote, without its line ends, and not all of it."""
-    return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]
 
 
 REMEDIES = {

@@ -15,7 +15,8 @@ from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.utils import get_environ_proxies
 
-from tickerd.kinesis.cause import Cause, cause_of, no_proxy, unreachable
+from tickerd.cause import Cause
+from tickerd.kinesis.cause import cause_of, no_proxy, unreachable
 from tickerd.kinesis.http import Connections, Endpoint, Times
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
 from tickerd.kinesis.proxied import Proxied, ProxyConnectionError

@@ -8,13 +8,13 @@ import asyncio
 import time
 
 from tickerd.batch import Batch, Interleaved
+from tickerd.cause import Cause
 from tickerd.checkpoint import Progress
+from tickerd.gate import Gate
 from tickerd.kinesis.accounting import Accounting
 from tickerd.kinesis.aggregate import KPL, LINES, Aggregator
 from tickerd.kinesis.calls import Call
-from tickerd.kinesis.cause import Cause
 from tickerd.kinesis.client import StreamError
-from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.lanes import LaneOutbox
 from tickerd.kinesis.outbox import Outbox
 from tickerd.kinesis.plain import PlainOutbox

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from tickerd.kinesis.cause import Cause, is_retryable, service_cause
+from tickerd.cause import Cause
+from tickerd.kinesis.cause import is_retryable, service_cause
 from tickerd.kinesis.client import Reply
 
 REFUSED_CREDENTIALS = {

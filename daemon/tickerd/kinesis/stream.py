@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 from numpy import float64
 from numpy.typing import NDArray
 
+from tickerd.gate import Gate
 from tickerd.kinesis.client import KinesisClient, Reply, StreamError, StreamInfo
-from tickerd.kinesis.gate import Gate
 from tickerd.kinesis.pacing import Pacer
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.shards import Shard

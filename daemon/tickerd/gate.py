@@ -1,7 +1,7 @@
-"""Open while the stream takes records. While it is closed, one call at a time goes through, as a probe.
+"""Open while the destination takes records. While it is closed, one call at a time goes through: a probe.
 
-A permanent cause (a missing stream, a denied permission) is probed every 10 s by one worker of a host; an
-endpoint that does not answer more often. The cause stands in the worker's report; the supervisor logs it.
+A permanent cause (a missing stream, a denied permission, a full disk) is probed every 10 s by one worker of a
+host; an endpoint that does not answer more often. The cause stands in the report; the supervisor logs it.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from tickerd.kinesis.cause import Cause
+from tickerd.cause import Cause
 from tickerd.observe.counters import Problem, Report
 
 PROBE_PERMANENT_S = 10.0
@@ -56,7 +56,7 @@ class Gate:
         return False
 
     def close(self, cause: Cause, *, probed: bool) -> None:
-        """The stream does not take records, and this is why; `probed` when a probe has found that out."""
+        """The destination takes no records, and this is why; `probed` when a probe has found that out."""
         self.refusals += 1
         if self.cause is None or self.cause.code != cause.code:
             log.debug("the gate is closed: %s", cause.message, extra={"error_code": cause.code})
@@ -71,7 +71,7 @@ class Gate:
             self._wake()  # one of those who wait becomes the next probe
 
     def open(self) -> None:
-        """The stream has taken records."""
+        """The destination has taken records."""
         self._probing = False
         if self.cause is not None:
             since = self._report.problems[0].since

@@ -1,0 +1,21 @@
+"""Why a destination does not take records: one line that names the remedy, and what to expect of it."""
+
+from typing import NamedTuple
+
+MESSAGE_CHARACTERS_MAX = 1000  # of what others say; it is shown on one line
+
+
+class Cause(NamedTuple):
+    """An error code, a line for people, and whether it stands.
+
+    A permanent cause stands until somebody mends it; any other may pass by itself.
+    """
+
+    code: str
+    message: str
+    permanent: bool
+
+
+def one_line(text: str) -> str:
+    """What others wrote, without its line ends, and not all of it."""
+    return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]

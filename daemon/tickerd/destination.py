@@ -1,0 +1,71 @@
+"""What the pipeline needs of a destination, and the choice of one: of rooms that know nothing of each other.
+
+A destination is opened once in a worker. Each source has a delivery of its own to it, which carries records
+to their acknowledgement and takes them off what the source owes. A room is imported only when it is chosen.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from numpy import float64
+from numpy.typing import NDArray
+
+from tickerd.batch import Batch, Interleaved
+from tickerd.checkpoint import Progress
+from tickerd.gate import Gate
+from tickerd.observe.counters import Report
+from tickerd.settings import Settings
+from tickerd.texts import Texts
+
+
+class Delivery(Protocol):
+    """The records of one source that are on their way. `abandon` after use."""
+
+    async def submit(self, batch: Batch | Interleaved, texts: Texts) -> None:
+        """Send the batch's records, given as `texts`, in the background; wait first until there is room."""
+
+    async def drain(self) -> None:
+        """Wait until everything is acknowledged."""
+
+    async def abandon(self) -> None:
+        """Stop sending; what is not acknowledged stays owed."""
+
+
+class Destination(Protocol):
+    """Where a worker's records go. Whatever stands in the way closes the gate, which says why."""
+
+    async def open(self) -> None:
+        """Make ready to deliver, and wait through whatever stands in the way of that."""
+
+    def deliver(self, source: str, progress: Progress, report: Report) -> Delivery:
+        """A delivery of this source's records: what has arrived is told to `progress` and `report`."""
+
+    async def close(self) -> None:
+        """Let go of everything; also of a destination that was never opened."""
+
+
+class NoReaderError(Exception):
+    """Standard output is closed: nobody reads any more."""
+
+
+def destination_of(
+    settings: Settings,
+    state: Path,
+    instruments: Sequence[str],
+    shares: NDArray[float64],
+    workers: int,
+    gate: Gate,
+    report: Report,
+) -> Destination:
+    """The destination that the settings name.
+
+    `shares`: [instruments] each one's share of all records; `workers`: how many there are on this host.
+    """
+    match settings.destination.kind:
+        case "kinesis":
+            from tickerd.kinesis.destination import KinesisDestination  # noqa: PLC0415
+
+            return KinesisDestination(settings.kinesis, instruments, shares, workers, gate, report)
+        case kind:
+            raise NotImplementedError(kind)
