@@ -42,7 +42,7 @@ def recovered(daemon: Daemon, host: Host, stream: Stream) -> Json:
     """Wait until records flow and no cause is left, then stop; what `verify` says."""
     daemon.until("recovery", lambda status: not status["errors"] and status["rates"]["acked"] > 0)
     daemon.until("an end of catching up", lambda status: status["lag_seconds"] < 1)
-    assert len(daemon.logged("the stream takes records again")) == 1
+    assert len(daemon.logged("the destination takes records again")) == 1
     assert daemon.stop() == 0
     report = host.verify(stream)
     assert report["code"] == report["totals"]["lost"] == report["totals"]["altered"] == 0

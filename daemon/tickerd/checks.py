@@ -47,16 +47,11 @@ STAGE_LEAVES = dict(_leaves(RateStage))
 TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] for path in LEAVES}
 
 NOT_YET: dict[str, tuple[object, ...]] = {
-    "destination.kind": ("kinesis",),
     "kinesis.request": ("json",),
 }
 """The settings whose other values come with a later version, and the values that this version offers."""
 
-NOT_USED = ("pubsub", "file")
-"""The sections that this version accepts, checks and otherwise ignores."""
-
 assert NOT_YET.keys() <= LEAVES.keys(), "a setting that is not available must exist"
-assert set(NOT_USED) <= TABLES, "a section that is not used must exist"
 
 
 class Rule(NamedTuple):
@@ -88,6 +83,23 @@ RULES = (
         ("kinesis.aggregation", "record.format"),
         lambda settings: settings.kinesis.aggregation == "lines" and settings.record.format == "msgpack",
         '"lines" needs record.format = "json"; MessagePack has no lines',
+    ),
+    Rule(
+        ("destination.kind", "record.format"),
+        lambda settings: (
+            settings.destination.kind in {"file", "stdout"} and settings.record.format == "msgpack"
+        ),
+        '"file" and "stdout" need record.format = "json"; MessagePack has no lines',
+    ),
+    Rule(
+        ("pubsub.packing", "record.format"),
+        lambda settings: settings.pubsub.packing == "lines" and settings.record.format == "msgpack",
+        '"lines" needs record.format = "json"; MessagePack has no lines',
+    ),
+    Rule(
+        ("pubsub.compression", "pubsub.packing"),
+        lambda settings: settings.pubsub.compression != "none" and settings.pubsub.packing == "none",
+        'needs pubsub.packing = "lines"; a record by itself is too small',
     ),
     Rule(
         ("web.tls_certificate", "web.tls_key"),

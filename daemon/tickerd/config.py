@@ -7,6 +7,7 @@ rate.mix.news and leaves the other weights what they were. A list is replaced wh
 
 import difflib
 import hashlib
+import importlib.util
 import math
 import os
 import re
@@ -22,7 +23,6 @@ from msgspec.structs import fields
 
 from tickerd.checks import (
     LEAVES,
-    NOT_USED,
     TABLES,
     Leaf,
     bare_key,
@@ -48,6 +48,9 @@ HEAD_WIDTH_MAX = 48  # longer values stand out of the column
 SERVICE_VARIABLE = re.compile(
     r"TICKERD_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT(_[0-9]+_(TCP|UDP)(_[A-Z]+)?)?)"
 )
+
+
+PUBSUB_MISSING = '"pubsub" needs grpcio and google-auth: pip install "tickerd[pubsub]"'
 
 
 class SettingsError(Exception):
@@ -114,6 +117,8 @@ def load(file: Path | None, sets: Sequence[str], environ: Mapping[str, str] | No
         if faulty.isdisjoint(rule.paths):  # else the rule may only be broken because a default stands in
             origin = next(given[path].origin for path in rule.paths if path in given)
             problems.append(f"{rule.paths[0]} ({origin}): {rule.text}")
+    if settings.destination.kind == "pubsub" and not faulty and not has_pubsub():
+        problems.append(f"destination.kind ({origins['destination.kind']}): {PUBSUB_MISSING}")
     if problems:
         raise SettingsError(list(dict.fromkeys(problems)))
     return Loaded(settings, origins)
@@ -223,12 +228,19 @@ def describe(loaded: Loaded) -> str:
     origin_width = max(len(origin) for origin in loaded.origins.values())
     sections = []
     for section, paths in groupby(LEAVES, key=lambda path: path.partition(".")[0]):
-        lines = [f"[{section}]" + ("  # not used in this version" if section in NOT_USED else "")]
+        lines = [f"[{section}]{_unused(section, loaded.settings)}"]
         for path in paths:
             about = f"{LEAVES[path].about.text}; {expected(path, LEAVES[path])}"
             lines.append(f"{heads[path]:<{head_width}}  # {loaded.origins[path]:<{origin_width}}  {about}")
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
+
+
+def _unused(section: str, settings: Settings) -> str:
+    """A remark on the section of a destination that is not the one in force."""
+    if section not in {"kinesis", "pubsub", "file"} or section == settings.destination.kind:
+        return ""
+    return f'  # used when destination.kind = "{section}"'
 
 
 def _values(settings: Struct, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -271,6 +283,24 @@ def surroundings(environ: Mapping[str, str] | None = None) -> Surroundings:
     )
 
 
+def has_pubsub() -> bool:
+    """Whether the libraries of the extra are there; nothing of them is imported."""
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in ("grpc", "google.auth"))
+    except ModuleNotFoundError:  # not even `google`
+        return False
+
+
+def pubsub_emulator(environ: Mapping[str, str] | None = None) -> str:
+    """Host and port of an emulator of Pub/Sub, where Google's variable names one."""
+    return (os.environ if environ is None else environ).get("PUBSUB_EMULATOR_HOST", "").strip()
+
+
+def google_project(environ: Mapping[str, str] | None = None) -> str:
+    """The project that Google's variable names, for an emulator, which has no credentials that name one."""
+    return (os.environ if environ is None else environ).get("GOOGLE_CLOUD_PROJECT", "").strip()
+
+
 def _can_be_written(directory: Path) -> bool:
     """Whether a directory can be written, or made; nothing is made here."""
     while not os.access(directory, os.F_OK) and directory != directory.parent:
@@ -281,9 +311,10 @@ def _can_be_written(directory: Path) -> bool:
 def workers(settings: Settings) -> int:
     """How many worker processes; auto: the smaller of CPU affinity and cgroup quota, rounded up.
 
-    Snapshots are one worker's work: the others would have none.
+    Snapshots are one worker's work: the others would have none. Of several processes that write to standard
+    output the lines would mix.
     """
-    if settings.rate.mode == "snapshot":
+    if settings.rate.mode == "snapshot" or settings.destination.kind == "stdout":
         return 1
     if settings.source.workers != "auto":
         return settings.source.workers

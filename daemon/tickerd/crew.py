@@ -23,7 +23,7 @@ from tickerd.runs import Run
 from tickerd.schedule import RatePlan
 from tickerd.settings import Settings
 from tickerd.slot import Slot
-from tickerd.spec import EXIT_FINISHED, EXIT_NEW_RUN, WorkerSpec
+from tickerd.spec import EXIT_FINISHED, EXIT_NEW_RUN, EXIT_UNREAD, WorkerSpec
 from tickerd.state import StateDirectory, host_id
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,7 @@ class Crew:
         self.rate_set: int | None = None  # milli-records per second, in place of the settings' rate
         self.fleet_share: int | None = None  # the same, of this host in its fleet, once it is known
         self.renewing: Literal["", "run", "settings"] = ""  # why all are to end and begin again
+        self.unread = False  # nobody reads standard output any more
         self.failed = False  # there is no use in starting workers
         self._records = records
         self._woken = woken
@@ -175,6 +176,8 @@ class Crew:
                     self.renew("run")
                 case code if code == EXIT_FINISHED:
                     slot.finished = True
+                case code if code == EXIT_UNREAD:
+                    slot.finished = self.unread = True
                 case 1:  # its checkpoint is damaged: the next process would find it no better
                     self.failed = True
 

@@ -67,5 +67,22 @@ def destination_of(
             from tickerd.kinesis.destination import KinesisDestination  # noqa: PLC0415
 
             return KinesisDestination(settings.kinesis, instruments, shares, workers, gate, report)
+        case "file":
+            from tickerd.files.destination import FileDestination  # noqa: PLC0415
+
+            return FileDestination(settings.file, file_directory(settings, state), gate)
+        case "stdout":
+            from tickerd.files.destination import StandardOutput  # noqa: PLC0415
+
+            return StandardOutput(gate)
+        case "null":
+            from tickerd.files.destination import Nothing  # noqa: PLC0415
+
+            return Nothing()
         case kind:
             raise NotImplementedError(kind)
+
+
+def file_directory(settings: Settings, state: Path) -> Path:
+    """Where files are written: `file.path`, or `records` in the state directory."""
+    return Path(settings.file.path).absolute() if settings.file.path else state / "records"

@@ -17,7 +17,10 @@ AT_ONCE = (
 )
 """Workers are told while they run; other rates begin a new segment with the next frames reserved."""
 
-TOGETHER = ("source.id", "source.workers", "market", "record", "rate.mode", "rate.every_s")
+TOGETHER = (
+    *("source.id", "source.workers", "market", "record", "rate.mode", "rate.every_s"),
+    "destination",  # standard output has one worker
+)
 """All workers drain, the run is settled anew (a new one where records change), and all start again."""
 
 AT_START = ("web", "state", "database")

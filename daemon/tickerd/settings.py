@@ -16,6 +16,7 @@ from msgspec import Struct
 RECORDS_PER_SECOND_MAX = 100_000_000
 BYTES_MAX = 1 << 40
 DAY_S = 86_400
+RESOURCE_NAME = r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}"  # of Pub/Sub
 
 
 def always(_value: object) -> bool:
@@ -68,6 +69,11 @@ def _is_endpoint(text: str) -> bool:
         return False
     plain = re.fullmatch(r"[A-Za-z]+://[^\s@?#]+", text) and host and re.fullmatch(r"[A-Za-z0-9._:-]+", host)
     return not text or (url.scheme in {"http", "https"} and bool(plain))
+
+
+def _is_grpc_endpoint(text: str) -> bool:
+    """Empty, or host and port with or without http:// before it."""
+    return not text or (_is_listen_address(text.removeprefix("http://")) and not text.endswith(":0"))
 
 
 def _is_in_thousandths(number: float) -> bool:
@@ -264,26 +270,69 @@ class Kinesis(Struct, frozen=True):
 class PubSub(Struct, frozen=True):
     """Delivery to Google Cloud Pub/Sub."""
 
-    project: Annotated[str, About("the project; empty: from the credentials")] = ""
+    project: Annotated[
+        str,
+        About(
+            "the project; empty: that of the credentials",
+            right='a project\'s id such as "market-123456", or empty',
+            valid=looks_like(r"([a-z][a-z0-9.:-]{0,62})?"),
+        ),
+    ] = ""
     topic: Annotated[
-        str, About("the topic", right="the name of a topic", valid=looks_like(r"[A-Za-z][^\s/]{2,254}"))
+        str,
+        About(
+            "the topic",
+            right='a topic\'s name: 3 to 255 letters, digits and any of -_.~+%, a letter first, not "goog"',
+            valid=looks_like(RESOURCE_NAME),
+        ),
     ] = "market-log"
-    subscription: Annotated[str, About("the subscription that `verify` and `tail` read")] = ""
-    endpoint: Annotated[str, About("another endpoint than the service's own, such as an emulator's")] = ""
+    subscription: Annotated[
+        str,
+        About(
+            "the subscription that `verify` and `tail` read, and acknowledge",
+            right="a subscription's name, as a topic's, or empty",
+            valid=looks_like(f"({RESOURCE_NAME})?"),
+        ),
+    ] = ""
+    endpoint: Annotated[
+        str,
+        About(
+            "another endpoint than pubsub.googleapis.com:443, such as a region's or an emulator's",
+            right='host:port, "http://host:port" without TLS and credentials, or empty',
+            valid=_is_grpc_endpoint,
+        ),
+    ] = ""
     packing: Annotated[Literal["none", "lines"], About("what a message holds: one record, or lines")] = "none"
     order: Annotated[Literal["relaxed", "key"], About("whether messages carry an ordering key")] = "relaxed"
+    ordering_keys: Annotated[
+        int, About("keys of a source, over which its instruments are dealt", 1, 1024, "keys")
+    ] = 32
+    compression: Annotated[Literal["none", "gzip", "zstd"], About("of messages of lines")] = "none"
+    message_bytes_max: Annotated[
+        int, About("largest message of lines, before compression", 1024, 9_000_000, "bytes")
+    ] = 65_536
+    linger_ms: Annotated[int, About("how long an unfilled request waits to be filled", 1, 10_000, "ms")] = 50
+    requests_in_flight_max: Annotated[
+        int, About("requests that a worker has under way", 1, 1024, "requests")
+    ] = 16
+    backlog_bytes_max: Annotated[
+        int, About("unacknowledged bytes of a worker, above which it waits", 10 << 20, BYTES_MAX, "bytes")
+    ] = 64 << 20
 
 
 class File(Struct, frozen=True):
-    """Delivery to files, one a worker."""
+    """Delivery to files of lines, one at a time for each worker."""
 
-    path: Annotated[str, About("where the files are written")] = ""
+    path: Annotated[str, About("the directory of the files; empty: `records` in the state directory")] = ""
     rotate_bytes: Annotated[int, About("size at which a new file begins", 1024, BYTES_MAX, "bytes")] = (
         256 << 20
     )
     rotate_s: Annotated[int, About("age at which a new file begins", 1, 30 * DAY_S, "s")] = 3600
     compression: Annotated[Literal["none", "gzip", "zstd"], About("compression of the files")] = "none"
-    fsync: Annotated[Literal["never", "rotate"], About("when a file is forced to the disk")] = "rotate"
+    fsync: Annotated[
+        Literal["never", "rotate", "always"],
+        About("when a file is forced to the disk: before it gets its name, or before records count"),
+    ] = "rotate"
 
 
 class Web(Struct, frozen=True):
@@ -362,3 +411,16 @@ class Settings(Struct, frozen=True):
     database: Database = Database()
     state: State = State()
     log: Log = Log()
+
+    @property
+    def destination_name(self) -> str:
+        """What the destination is called where a word has to do."""
+        match self.destination.kind:
+            case "kinesis":
+                return self.kinesis.stream
+            case "pubsub":
+                return self.pubsub.topic
+            case "file":
+                return self.file.path or "files"
+            case kind:
+                return kind

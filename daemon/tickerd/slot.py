@@ -12,7 +12,15 @@ from collections import Counter
 import msgspec
 
 from tickerd.observe.counters import NO_FRAME, Counts, Report, Slab
-from tickerd.spec import EXIT_BUG, EXIT_FINISHED, EXIT_NEW_RUN, EXIT_OWED, HELD_SIGNALS, WorkerSpec
+from tickerd.spec import (
+    EXIT_BUG,
+    EXIT_FINISHED,
+    EXIT_NEW_RUN,
+    EXIT_OWED,
+    EXIT_UNREAD,
+    HELD_SIGNALS,
+    WorkerSpec,
+)
 
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.1, 30.0
 BACKOFF_KILLED_MAX_S = 2.0  # whoever sends SIGKILL means this process, not the next
@@ -139,7 +147,7 @@ class Slot:
         self._ended.add(self.report.counts)
         self.report = Report(source=self.report.source, state="stopped", owed=self.report.owed)
         self._slab.clear(self.worker)
-        if stopping or self.asked or code in {EXIT_NEW_RUN, EXIT_FINISHED}:
+        if stopping or self.asked or code in {EXIT_NEW_RUN, EXIT_FINISHED, EXIT_UNREAD}:
             return
         reason = self._reason(code)
         log.warning("worker %d died (%s)", self.worker, reason, extra={"exit_code": code})

@@ -12,6 +12,7 @@ EXIT_OWED = 75  # drained as far as possible; the rest stays owed
 EXIT_BUG = 70  # an exception
 EXIT_NEW_RUN = 76  # the clock was set back too far for this run
 EXIT_FINISHED = 77  # by itself: all that `--records` asks for is acknowledged
+EXIT_UNREAD = 79  # nobody reads standard output any more
 
 # The supervisor's to answer, though a terminal, or `systemctl kill`, sends them to the whole group.
 IGNORED_SIGNALS = frozenset({signal.SIGINT, signal.SIGHUP})

@@ -239,9 +239,11 @@ class Supervisor:
         self._warn_above_ceiling()
         self._causes.look(slot.report for slot in self.slots)
         if self.settings.log.embedded_metrics:
-            self.embedded.tell(self.slots, self.settings.kinesis.stream, ready=self.ready)
+            self.embedded.tell(self.slots, self.settings.destination_name, ready=self.ready)
         if self.crew.failed and not self._exiting:
             self.stop("a worker could not start")
+        if self.crew.unread and not self._exiting:
+            self.stop("nobody reads standard output any more")
         beaten = all(slot.report.beat_s for slot in self.slots[: self.workers])
         if self.ready_since_s is None and beaten and not self._exiting:
             self.ready_since_s = now_s

@@ -24,7 +24,7 @@ import uvloop
 from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint
 from tickerd.clock import ClockSteppedBackError
-from tickerd.destination import Destination, destination_of
+from tickerd.destination import Destination, NoReaderError, destination_of
 from tickerd.encoding import rows_encoder
 from tickerd.gate import Gate
 from tickerd.market import MODEL_VERSION
@@ -46,6 +46,7 @@ from tickerd.spec import (
     EXIT_FINISHED,
     EXIT_NEW_RUN,
     EXIT_OWED,
+    EXIT_UNREAD,
     HELD_SIGNALS,
     IGNORED_SIGNALS,
     WorkerSpec,
@@ -74,6 +75,7 @@ class Worker:
         self._snapshotted: tuple[Market, Destination] | None = None  # once the own source is carried
         self._hours: Hours | None = None
         self._snapshots: SnapshotCadence | None = None
+        self._unread = False  # nobody reads standard output any more
         self._stopping = asyncio.Event()
         self._drain_max_s = float(spec.settings.source.drain_max_s)
 
@@ -105,6 +107,8 @@ class Worker:
             if answering is not None:
                 answering.cancel()
         self._publish("stopped")
+        if self._unread:
+            return EXIT_UNREAD
         if self._owes():
             return EXIT_OWED
         return 0 if self._stopping.is_set() else EXIT_FINISHED
@@ -240,6 +244,9 @@ class Worker:
             await Pipeline(source, market, encode, delivery, making).run()
         except asyncio.CancelledError:
             log.debug("stopped before all was acknowledged")
+        except NoReaderError:
+            self._unread = True
+            self.stop()
         finally:
             await delivery.abandon()
             ended.set()

@@ -26,13 +26,13 @@ class Causes:
         notices = {notice.code: notice for report in reports for notice in report.notices}
         for code in problems.keys() - self._problems.keys():
             message = problems[code].message
-            log.error("the stream takes no records: %s", message, extra={"error_code": code})
+            log.error("the destination takes no records: %s", message, extra={"error_code": code})
         for code in notices.keys() - self._notices.keys():
             log.warning("%s", notices[code].message, extra={"error_code": code})
         delivering = any(report.state == "running" and not report.problems for report in reports)
         if self._problems and not problems and delivering:
             since = min(problem.since for problem in self._problems.values())
-            log.info("the stream takes records again", extra={"after_s": round(time.time() - since, 1)})
+            log.info("the destination takes records again", extra={"after_s": round(time.time() - since, 1)})
         if problems or delivering:  # a worker that has just died says nothing, which means nothing
             self._problems = problems
         for code in self._notices.keys() - notices.keys() if delivering else ():

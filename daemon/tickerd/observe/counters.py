@@ -45,6 +45,20 @@ ERROR_CODES = (
     "Timeout",
     "ReplyLength",
     "KMS",
+    # of Pub/Sub
+    *(
+        "ABORTED",
+        "CANCELLED",
+        "DEADLINE_EXCEEDED",
+        "INTERNAL",
+        "RESOURCE_EXHAUSTED",
+        "UNAVAILABLE",
+        "UNKNOWN",
+    ),
+    *("FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "PERMISSION_DENIED", "UNAUTHENTICATED"),
+    "NoProject",
+    # of files
+    *("EACCES", "EDQUOT", "EIO", "ENOENT", "ENOSPC", "ENOTDIR", "EPERM", "EROFS"),
     "other",
 )
 """The label values of `error_code`: a closed set, so that no answer can grow the number of series."""

@@ -1,0 +1,1 @@
+"""Files, standard output and nothing at all as destinations: lines of JSON."""
