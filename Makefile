@@ -6,8 +6,9 @@ SOURCES := $(shell find daemon -type f -not -name '*.pyc') pyproject.toml README
 
 .PHONY: demo test test-all check bench lock wheel clean
 
-demo: $(VENV)/installed  ## the main job on this machine: a local stream, the daemon, the account
-	@$(BIN)/tickerd demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE))
+demo: $(VENV)/installed $(if $(filter pubsub,$(DESTINATION)),$(VENV)/pubsub)  ## the main job on this machine: a destination, the daemon, the account
+	@$(BIN)/tickerd demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) \
+	  $(if $(DESTINATION),--destination $(DESTINATION))
 
 test: $(VENV)/installed $(VENV)/dev  ## the tests of every day, a few minutes on two cores
 	$(BIN)/pytest -n 4 --dist loadfile -m "not slow" $(PYTEST)
@@ -32,7 +33,10 @@ lock: $(VENV)/uv  ## resolve the dependencies anew, with hashes and without addr
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
-	  --python-version 3.11 -c requirements.lock pyproject.toml --group dev -o requirements-dev.lock
+	  --python-version 3.11 -c requirements.lock pyproject.toml --extra pubsub -o requirements-pubsub.lock
+	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -c requirements-pubsub.lock pyproject.toml --extra pubsub --group dev \
+	  -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 -c requirements-dev.lock pyproject.toml --group bench -o requirements-bench.lock
 
@@ -47,6 +51,10 @@ $(VENV)/uv:
 
 $(VENV)/locked: requirements.lock | $(VENV)/uv
 	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
+	@touch $@
+
+$(VENV)/pubsub: requirements-pubsub.lock | $(VENV)/locked
+	$(BIN)/uv pip install -q --python $(BIN)/python --require-hashes -r requirements-pubsub.lock
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock | $(VENV)/locked

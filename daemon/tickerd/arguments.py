@@ -66,7 +66,11 @@ def parser() -> argparse.ArgumentParser:
     database.add_argument("action", choices=("upgrade", "seed"), help="what to do with it")
 
     verify = add("verify", "read a stream back and say what was lost, doubled or altered")
-    verify.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
+    verify.add_argument("--stream", help="name or ARN (default: what the settings deliver to)")
+    verify.add_argument("--subscription", metavar="S", help="of Pub/Sub; what is read is gone from it")
+    verify.add_argument(
+        "--path", action="append", default=[], type=Path, metavar="P", help="a file, or a directory of them"
+    )
     verify.add_argument("--json", action="store_true", help="the report as JSON on standard output")
     verify.add_argument("--from", type=moment, dest="from_time", metavar="T", help="arrived at T or later")
     verify.add_argument("--to", type=moment, dest="to_time", metavar="T", help="arrived before T")
@@ -80,7 +84,8 @@ def parser() -> argparse.ArgumentParser:
     verify.add_argument("--follow", action="store_true", help="read on, and report from time to time")
 
     tail = add("tail", "show a stream's records as they arrive")
-    tail.add_argument("--stream", help="name or ARN (default: kinesis.stream)")
+    tail.add_argument("--stream", help="name or ARN (default: what the settings deliver to)")
+    tail.add_argument("--subscription", metavar="S", help="of Pub/Sub; what is shown is gone from it")
     tail.add_argument("--from", type=moment, dest="from_time", metavar="T", help="from this arrival on (now)")
     tail.add_argument("--source", action="append", default=[], metavar="S", help="this source alone")
     tail.add_argument("--feed", action="append", default=[], choices=FEEDS, help="this feed alone")

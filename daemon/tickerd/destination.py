@@ -79,8 +79,10 @@ def destination_of(
             from tickerd.files.destination import Nothing  # noqa: PLC0415
 
             return Nothing()
-        case kind:
-            raise NotImplementedError(kind)
+        case "pubsub":
+            from tickerd.pubsub.destination import PubSubDestination  # noqa: PLC0415 - an extra
+
+            return PubSubDestination(settings.pubsub, gate)
 
 
 def file_directory(settings: Settings, state: Path) -> Path:

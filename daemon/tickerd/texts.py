@@ -140,3 +140,21 @@ def joined_runs(columns: Sequence[Sequence[bytes]], stops: Sequence[int]) -> Ite
     pieces, many = interleaved(columns), len(columns)
     for start, stop in pairwise([0, *stops]):
         yield b"".join(pieces[start * many : stop * many])
+
+
+def chunk_stops(sizes: I32, bytes_max: int, records_max: int) -> list[int]:
+    """Where to cut [records] lines of these sizes into chunks: rising, the last is their number.
+
+    A chunk has at most so many records, and bytes unless it is a single line.
+    """
+    ends = np.cumsum(sizes, dtype=np.int64)
+    if int(sizes.max(initial=0)) * records_max <= bytes_max:
+        return [*range(records_max, len(sizes), records_max), len(sizes)]
+    stops: list[int] = []
+    start, before = 0, 0
+    while start < len(sizes):
+        fit = int(np.searchsorted(ends, before + bytes_max, side="right"))
+        start = min(max(fit, start + 1), start + records_max)
+        before = int(ends[start - 1])
+        stops.append(start)
+    return stops

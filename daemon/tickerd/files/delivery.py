@@ -19,10 +19,10 @@ from tickerd.batch import Batch, Interleaved
 from tickerd.checkpoint import Progress
 from tickerd.destination import NoReaderError
 from tickerd.files.cause import cause_of
-from tickerd.files.sink import Sink, Written, chunk_stops
+from tickerd.files.sink import Sink, Written
 from tickerd.gate import Gate
 from tickerd.observe.counters import Report
-from tickerd.texts import Texts
+from tickerd.texts import Texts, chunk_stops
 
 BACKLOG_BYTES_MAX = 16 << 20  # a worker's; some 100,000 records
 WRITE_BYTES_MAX = 4 << 20  # of one call to the sink: what follows is acknowledged later

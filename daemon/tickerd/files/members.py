@@ -34,8 +34,8 @@ def member(content: Sequence[bytes], compression: Compression) -> bytes:
     """The content, in one piece or several, as one member."""
     if compression == "zstd":
         options = {
-            zstd.CompressionParameter.compression_level: ZSTD_LEVEL,
-            zstd.CompressionParameter.checksum_flag: 1,
+            int(zstd.CompressionParameter.compression_level): ZSTD_LEVEL,
+            int(zstd.CompressionParameter.checksum_flag): 1,
         }
         return zstd.compress(b"".join(content), options=options)
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)

@@ -3,9 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 
 class Written(NamedTuple):
     """How many of the chunks have been taken for good, and what kept the others from it."""
@@ -27,21 +24,3 @@ class Sink(Protocol):
 
     def finish(self) -> None:
         """Leave nothing half done behind; OSError where that is not possible."""
-
-
-def chunk_stops(sizes: NDArray[np.int32], bytes_max: int, records_max: int) -> list[int]:
-    """Where to cut [records] lines of these sizes into chunks: rising, the last is their number.
-
-    A chunk has at most so many records, and bytes unless it is a single line.
-    """
-    ends = np.cumsum(sizes, dtype=np.int64)
-    if int(sizes.max(initial=0)) * records_max <= bytes_max:
-        return [*range(records_max, len(sizes), records_max), len(sizes)]
-    stops: list[int] = []
-    start, before = 0, 0
-    while start < len(sizes):
-        fit = int(np.searchsorted(ends, before + bytes_max, side="right"))
-        start = min(max(fit, start + 1), start + records_max)
-        before = int(ends[start - 1])
-        stops.append(start)
-    return stops

@@ -42,10 +42,15 @@ def accounted_bounds(account: Account, cut: Cut, settle_s: float) -> dict[str, B
 
 
 def judge(
-    stream: str, tally: Tally, account: Account | None, settle_s: float, notes: Sequence[str] = ()
+    stream: str,
+    tally: Tally,
+    account: Account | None,
+    settle_s: float,
+    notes: Sequence[str] = (),
+    kind: str = "stream",
 ) -> Report:
     """The report of what was read; the tally knows the bounds that `accounted_bounds` gave."""
-    report = Report(stream, Totals(), [], [shard.report() for shard in tally.shards.values()])
+    report = Report(stream, Totals(), [], [shard.report() for shard in tally.shards.values()], kind=kind)
     promised = {source.source: source for source in account.sources} if account else {}
     for name in sorted(tally.sources):
         source = tally.sources[name]
@@ -60,7 +65,9 @@ def judge(
     report.notes += notes
     _add_up(report, tally)
     if report.seqs_judged == 0:
-        report.nothing_judged = _nothing(stream, account, settle_s, (tally.last_ms - tally.first_ms) / 1000)
+        report.nothing_judged = _nothing(
+            f"{kind} {stream}", account, settle_s, (tally.last_ms - tally.first_ms) / 1000
+        )
     return report
 
 
@@ -134,11 +141,11 @@ def _add_up(report: Report, tally: Tally) -> None:
     report.discarded = sum(shard.discarded for shard in report.shards)
 
 
-def _nothing(stream: str, account: Account | None, settle_s: float, span_s: float) -> str:
+def _nothing(what: str, account: Account | None, settle_s: float, span_s: float) -> str:
     if account is not None:
         return "nothing to judge: the account promises no records that could still be read"
     if span_s < 0:
-        return f"nothing to judge: stream {stream} holds no records of tickerd's workers"
+        return f"nothing to judge: {what} holds no records of tickerd's workers"
     return (
         f"nothing to judge: the stream holds {round(span_s, 1):g} s of records, --settle {settle_s:g} leaves "
         f"none; use --settle {int(span_s / 4)} or --account FILE"

@@ -8,7 +8,7 @@ from tickerd.reading.seen import Holes
 
 SPREAD = (
     "out of order means nothing where it is -: an instrument's records lie on several shards (even keys, or "
-    "the stream places them itself), which have no order among them"
+    "the stream places them itself), which have no order among them, or come without an ordering key"
 )
 DISCARDED = (
     "in aggregates of which a member lies outside the shard; the Client Library throws them away whole"
@@ -68,8 +68,9 @@ class ShardReport(msgspec.Struct):
 class Report(msgspec.Struct):
     """The whole account of a stream; `nothing_judged` says why where there was nothing to judge.
 
-    `snapshots`: the sources that are one-off snapshots, reported apart. `spread`: those of which instruments
-    lie on several shards at once, so that only the order within a shard could be counted.
+    `kind`: "stream", "files" or "subscription". `snapshots`: the sources that are one-off snapshots, reported
+    apart. `spread`: those of which instruments lie on several shards at once, so that only the order within a
+    shard could be counted.
     """
 
     stream: str
@@ -83,6 +84,7 @@ class Report(msgspec.Struct):
     seqs_judged: int = 0
     discarded: int = 0
     nothing_judged: str = ""
+    kind: str = "stream"
 
     @property
     def exit_code(self) -> int:
@@ -100,7 +102,8 @@ def render(report: Report) -> str:
     """The report for people: a table of the sources, the first ranges that are lost, notes, one last line."""
     totals = report.totals
     shards = f"{len(report.shards)} shard" + "s" * (len(report.shards) != 1)
-    paragraphs = [f"stream {report.stream}: {shards}, {totals.records:,} records"]
+    parts = f"{shards}, " if report.kind == "stream" else ""
+    paragraphs = [f"{report.kind} {report.stream}: {parts}{totals.records:,} records"]
     judged = [row for row in report.sources if row.source not in report.snapshots]
     apart = [row for row in report.sources if row.source in report.snapshots]
     paragraphs += [_table("source", judged, report.spread)] if judged else []

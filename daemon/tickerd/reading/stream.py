@@ -40,7 +40,8 @@ Take = Callable[["StreamShard", Sequence[Entry]], None]
 class StreamShard(NamedTuple):
     """A shard, open or closed; `parents` are the shards it was split or merged from (none, one or two).
 
-    Its hash keys go from `hash_key_start` to `hash_key_end`, both included.
+    Its hash keys go from `hash_key_start` to `hash_key_end`, both included. `in_order`: False where entries
+    come in any order.
     """
 
     shard_id: str
@@ -48,6 +49,7 @@ class StreamShard(NamedTuple):
     is_open: bool
     hash_key_start: int = 0
     hash_key_end: int = HASH_KEY_END - 1
+    in_order: bool = True
 
 
 class Span(NamedTuple):

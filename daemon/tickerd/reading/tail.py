@@ -14,8 +14,9 @@ import msgspec
 
 from tickerd.reading.decode import Member, Unreadable, decode_all, unpack
 from tickerd.reading.get_records import Entry
-from tickerd.reading.stream import Span, StreamShard, open_stream
-from tickerd.reading.walk import Walk
+from tickerd.reading.places import Place, open_place
+from tickerd.reading.stream import Span, StreamShard
+from tickerd.settings import PubSub
 
 READER_LOOKED_FOR_EVERY_S = 0.5
 
@@ -23,7 +24,8 @@ READER_LOOKED_FOR_EVERY_S = 0.5
 class TailOptions(msgspec.Struct, frozen=True):
     """What to show: of arrivals from `from_time` (None: now) on, the records of these sources and feeds.
 
-    None of them: of all. Empty texts are left to the library's chain.
+    None of them: of all. Empty texts are left to the library's chain. `pubsub`: settings that name a
+    subscription to read instead of a stream; what is shown of it is gone from it.
     """
 
     stream: str
@@ -33,6 +35,12 @@ class TailOptions(msgspec.Struct, frozen=True):
     from_time: datetime | None = None
     sources: tuple[str, ...] = ()
     feeds: tuple[str, ...] = ()
+    pubsub: PubSub | None = None
+
+    @property
+    def place(self) -> Place:
+        """What to read."""
+        return Place(self.stream, self.region, self.endpoint_url, self.role_arn, pubsub=self.pubsub)
 
 
 class Lines:
@@ -86,10 +94,9 @@ async def show(options: TailOptions, stop: asyncio.Event) -> None:
             sys.stdout.buffer.write(shown)
             sys.stdout.buffer.flush()
 
-    where = (options.stream, options.region, options.endpoint_url, options.role_arn)
-    async with open_stream(*where) as reader:
+    async with open_place(options.place) as reader:
         span = Span(options.from_time, latest=options.from_time is None, follow=True)
-        walk = asyncio.create_task(Walk(reader, span, take).run(await reader.shards()))
+        walk = asyncio.create_task(reader.read(span, take))
         ends = [asyncio.create_task(stop.wait()), asyncio.create_task(_nobody_reads())]
         try:
             await asyncio.wait({walk, *ends}, return_when=asyncio.FIRST_COMPLETED)

@@ -186,6 +186,11 @@ class Tally:
             if not source.is_snapshot:
                 self.first_ms = min(self.first_ms, int(part.time_ms.min()))
                 self.last_ms = max(self.last_ms, int(part.time_ms.max()))
-            source.out_of_order += shard.orders.setdefault(number, Order()).late(first.instrument, first.seq)
-            source.delays.add(first.arrival_ms - first.time_ms)
+            if shard.shard.in_order:
+                late = shard.orders.setdefault(number, Order()).late(first.instrument, first.seq)
+                source.out_of_order += late
+            else:
+                source.spread = True
+            if len(first.arrival_ms) and first.arrival_ms[0] >= 0:  # files do not tell
+                source.delays.add(first.arrival_ms - first.time_ms)
             source.settled.add(part.seq, part.time_ms, *self.bounds_of(source))

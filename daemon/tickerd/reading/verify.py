@@ -1,13 +1,14 @@
-"""`tickerd verify`: reads a whole stream back and says what was lost, doubled, altered or out of order.
+"""`tickerd verify`: reads everything back and says what was lost, doubled, altered or out of order.
 
-Shards are read at the same time, children after their parents, as a consumer that keeps the order reads them.
-It changes nothing on the stream.
+Shards of a stream are read at the same time, children after their parents, as a consumer that keeps the order
+reads them. Streams and files stay as they are; what is read of a subscription is gone from it.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 
@@ -16,11 +17,11 @@ from tickerd.reading.account_file import Account
 from tickerd.reading.content import Comparison
 from tickerd.reading.get_records import Entry
 from tickerd.reading.judging import Cut, accounted_bounds, judge
+from tickerd.reading.places import Place, Reader, open_place
 from tickerd.reading.report import Report
-from tickerd.reading.stream import Span, StreamReader, StreamShard, open_stream
+from tickerd.reading.stream import Span, StreamShard
 from tickerd.reading.tally import DIGEST_BYTES_MAX, Tally
-from tickerd.reading.walk import Walk
-from tickerd.settings import Settings
+from tickerd.settings import PubSub, Settings
 
 FOLLOW_DIGEST_BYTES_MAX = 1 << 28  # 33 million seqs: what is younger than that is compared with its copies
 
@@ -30,10 +31,11 @@ Progress = Callable[[int], None]
 class VerifyOptions(msgspec.Struct, frozen=True):
     """What to read and how to judge it; empty texts are left to the library's chain.
 
-    `stream` is a name or an ARN; `from_time` and `to_time` (arrival, with a time zone) cut off what is older
-    and what is younger; `sources` are the ones to look at, none for all; `settle_s` is kept from both ends of
-    what was read where no `account` says what must be there. `settings` are those of the daemon, for accounts
-    that do not say how its records are made.
+    `stream` is a name or an ARN; `paths` (of files) or `pubsub` (naming a subscription) are read
+    instead of it where they are given. `from_time` and `to_time` (arrival, with a time zone) cut off
+    what is older and what is younger; `sources` are the ones to look at, none for all; `settle_s` is kept
+    from both ends of what was read where no `account` says what must be there. `settings` are those of the
+    daemon, for accounts that do not say how its records are made.
     """
 
     stream: str
@@ -46,6 +48,14 @@ class VerifyOptions(msgspec.Struct, frozen=True):
     to_time: datetime | None = None
     sources: tuple[str, ...] = ()
     settings: Settings | None = None
+    paths: tuple[Path, ...] = ()
+    pubsub: PubSub | None = None
+
+    @property
+    def place(self) -> Place:
+        """What to read."""
+        where = (self.stream, self.region, self.endpoint_url, self.role_arn)
+        return Place(*where, self.paths, self.pubsub)
 
 
 async def verify(
@@ -60,12 +70,12 @@ async def verify(
         account = _chosen(options)
         tally = await _begin(reader, options, account, DIGEST_BYTES_MAX)
         await _walk(reader, Span(options.from_time, options.to_time), tally, progress)
-    notes: list[str] = []
+    notes = list(reader.notes)
     if account is not None:
         comparison = Comparison(account, options.settings, comparing or _nobody)
         await comparison.run(tally)
-        notes = comparison.notes
-    return judge(options.stream, tally, account, options.settle_s, notes)
+        notes += comparison.notes
+    return judge(options.place.name, tally, account, options.settle_s, notes, options.place.kind)
 
 
 async def follow(
@@ -92,21 +102,26 @@ async def follow(
                     {reading, stopped}, timeout=report_every_s, return_when=asyncio.FIRST_COMPLETED
                 )
                 if not reading.done() and not stopped.done():
-                    told(judge(options.stream, tally, account, options.settle_s))
+                    told(_judged(options, tally, account))
         finally:
             stopped.cancel()
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
-    return judge(options.stream, tally, account, options.settle_s)
+    return _judged(options, tally, account)
 
 
-def _open(options: VerifyOptions) -> contextlib.AbstractAsyncContextManager[StreamReader]:
+def _judged(options: VerifyOptions, tally: Tally, account: Account | None) -> Report:
+    place = options.place
+    return judge(place.name, tally, account, options.settle_s, kind=place.kind)
+
+
+def _open(options: VerifyOptions) -> contextlib.AbstractAsyncContextManager[Reader]:
     if options.from_time is not None and options.from_time > datetime.now(UTC):
         raise ReadingError(
             f"--from: {options.from_time.isoformat()} is yet to come; give a time that has been"
         )
-    return open_stream(options.stream, options.region, options.endpoint_url, options.role_arn)
+    return open_place(options.place)
 
 
 def _chosen(options: VerifyOptions) -> Account | None:
@@ -119,7 +134,7 @@ def _chosen(options: VerifyOptions) -> Account | None:
 
 
 async def _begin(
-    reader: StreamReader, options: VerifyOptions, account: Account | None, digest_bytes_max: int
+    reader: Reader, options: VerifyOptions, account: Account | None, digest_bytes_max: int
 ) -> Tally:
     """An empty tally that knows what the account lets be judged."""
     bounds = {}
@@ -130,14 +145,14 @@ async def _begin(
     return Tally(bounds, options.settle_s, options.sources, digest_bytes_max)
 
 
-async def _walk(reader: StreamReader, span: Span, tally: Tally, progress: Progress | None) -> None:
+async def _walk(reader: Reader, span: Span, tally: Tally, progress: Progress | None) -> None:
     progress = progress or _nobody
 
     def take(shard: StreamShard, entries: Sequence[Entry]) -> None:
         tally.add(shard, entries)
         progress(tally.records_read)
 
-    await Walk(reader, span, take).run(await reader.shards())
+    await reader.read(span, take)
 
 
 def _nobody(_: int) -> None:

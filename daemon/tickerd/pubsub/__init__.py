@@ -1,0 +1,1 @@
+"""Google Cloud Pub/Sub as a destination, by gRPC with hand-written messages. Needs `tickerd[pubsub]`."""
