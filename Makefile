@@ -38,7 +38,8 @@ lock: $(VENV)/uv  ## resolve the dependencies anew, with hashes and without addr
 	  --python-version 3.11 -c requirements-pubsub.lock pyproject.toml --extra pubsub --group dev \
 	  -o requirements-dev.lock
 	$(BIN)/uv pip compile -q --upgrade --universal --generate-hashes --no-header --no-annotate \
-	  --python-version 3.11 -c requirements-dev.lock pyproject.toml --group bench -o requirements-bench.lock
+	  --python-version 3.11 -c requirements-dev.lock pyproject.toml --extra pubsub --group bench \
+	  -o requirements-bench.lock
 
 clean:  ## all that was made here
 	rm -rf $(VENV) dist tests/emulators/node_modules
