@@ -8,12 +8,14 @@ MESSAGE_CHARACTERS_MAX = 1000  # of what others say; it is shown on one line
 class Cause(NamedTuple):
     """An error code, a line for people, and whether it stands.
 
-    A permanent cause stands until somebody mends it; any other may pass by itself.
+    A permanent cause stands until somebody mends it; any other may pass by itself. `probe_s`: how often to
+    look whether it stands still, where that costs nobody anything.
     """
 
     code: str
     message: str
     permanent: bool
+    probe_s: float | None = None
 
 
 def one_line(text: str) -> str:

@@ -91,7 +91,7 @@ class Gate:
 
     async def _until_probe(self, cause: Cause) -> bool:
         """Wait until a probe is due; False when a call that was still on its way has opened the gate."""
-        pause_s = PROBE_PERMANENT_S
+        pause_s = cause.probe_s or PROBE_PERMANENT_S
         if not cause.permanent:
             pause_s = min(PROBE_UNREACHABLE_FIRST_S * 2**self._probes, PROBE_UNREACHABLE_MAX_S)
         self._probes += 1

@@ -4,6 +4,7 @@ import errno
 
 from tickerd.cause import Cause, one_line
 
+PROBE_S = 1.0  # a disk does not mind
 REMEDIES = {
     "ENOSPC": "free some space",
     "EDQUOT": "raise the quota",
@@ -23,4 +24,5 @@ def cause_of(error: OSError, where: str) -> Cause:
     remedy = REMEDIES.get(code, "see to the disk")
     if where.startswith("file.path"):
         remedy += ", or set another file.path"
-    return Cause(code, f"{where} cannot be written: {one_line(error.strerror or str(error))}; {remedy}", True)
+    line = f"{where} cannot be written: {one_line(error.strerror or str(error))}; {remedy}"
+    return Cause(code, line, permanent=True, probe_s=PROBE_S)

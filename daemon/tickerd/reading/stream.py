@@ -35,6 +35,7 @@ THROTTLED = {"ProvisionedThroughputExceededException", "LimitExceededException",
 
 Answer = TypeVar("Answer")
 Take = Callable[["StreamShard", Sequence[Entry]], None]
+Enough = Callable[[], bool]
 
 
 class StreamShard(NamedTuple):
@@ -77,6 +78,11 @@ class Span(NamedTuple):
         """Whether entries that were read reach its end."""
         to_time = self.to_time
         return bool(to_time and entries and entries[-1].arrival_ms >= milliseconds(to_time))
+
+
+def never() -> bool:
+    """It is never enough."""
+    return False
 
 
 def milliseconds(moment: datetime) -> int:

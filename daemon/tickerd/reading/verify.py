@@ -69,7 +69,8 @@ async def verify(
     async with _open(options) as reader:
         account = _chosen(options)
         tally = await _begin(reader, options, account, DIGEST_BYTES_MAX)
-        await _walk(reader, Span(options.from_time, options.to_time), tally, progress)
+        span = Span(options.from_time, options.to_time)
+        await _walk(reader, span, tally, progress, account)
     notes = list(reader.notes)
     if account is not None:
         comparison = Comparison(account, options.settings, comparing or _nobody)
@@ -145,14 +146,28 @@ async def _begin(
     return Tally(bounds, options.settle_s, options.sources, digest_bytes_max)
 
 
-async def _walk(reader: Reader, span: Span, tally: Tally, progress: Progress | None) -> None:
+async def _walk(
+    reader: Reader, span: Span, tally: Tally, progress: Progress | None, account: Account | None = None
+) -> None:
     progress = progress or _nobody
+    promised = (
+        {each.source: sum(stop - start for start, stop in each.acknowledged()) for each in account.sources}
+        if account
+        else {}
+    )
 
     def take(shard: StreamShard, entries: Sequence[Entry]) -> None:
         tally.add(shard, entries)
         progress(tally.records_read)
 
-    await reader.read(span, take)
+    def enough() -> bool:
+        """Whether as many records are there, copies aside, as the account says were acknowledged."""
+        found = {name: tally.sources[name] for name in promised}
+        return bool(promised) and all(
+            each.records - each.duplicates - each.altered >= promised[name] for name, each in found.items()
+        )
+
+    await reader.read(span, take, enough)
 
 
 def _nobody(_: int) -> None:
