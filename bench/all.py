@@ -26,6 +26,10 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
     "pack": (["--seconds", "0.5", "--records", "64000"], []),
     "delivery": (["--seconds", "3"], []),
     "worker": (["--seconds", "2"], []),
+    "destinations": (
+        ["--seconds", "2", "--way", "pubsub, none", "--way", "pubsub, lines", "--way", "file"],
+        [],
+    ),
     "peers": (["--seconds", "0.5"], []),
     "host": (["--seconds", "2", "--short"], ["--speed", SPEED]),
     "delay": (

@@ -27,8 +27,8 @@ from tickerd.records import Record
 FAKE = Path(__file__).parents[1] / "tests" / "fake_pubsub.py"
 RECORDS = 32_000
 TIMES = 150
-PUBSUB = {"destination.kind": "pubsub", "pubsub.project": "bench"}
-FILE = {"destination.kind": "file"}
+PUBSUB: dict[str, object] = {"destination.kind": "pubsub", "pubsub.project": "bench"}
+FILE: dict[str, object] = {"destination.kind": "file"}
 WAYS: dict[str, dict[str, object]] = {
     "null": {"destination.kind": "null"},
     "pubsub, none": PUBSUB,

@@ -10,7 +10,7 @@ import tickerd
 PACKAGE = Path(tickerd.__file__).parent
 DESTINATIONS = {"kinesis", "pubsub", "files"}
 # The only files that know the market and where its records go.
-BOTH = {"worker.py", "pipeline.py", "snapshot_now.py", "check.py", "demo.py"}
+BOTH = {"worker.py", "pipeline.py", "snapshot_now.py", "check.py", "demo_places.py"}
 
 
 def imports(file: Path) -> Iterator[str]:

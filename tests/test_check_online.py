@@ -11,8 +11,9 @@ import pytest
 
 import emulators
 from daemon import Host, Stream
+from tickerd.findings import Finding
 from tickerd.local import Faults
-from tickerd.online import Clock, Finding, check_online, described
+from tickerd.online import Clock, check_online, described
 from tickerd.settings import Kinesis, Settings
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}

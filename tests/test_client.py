@@ -483,8 +483,5 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_stream_is_named(moto: str) -> None:
     with pytest.raises(StreamError, match="create the stream") as failed:
         asyncio.run(described(settings(moto, stream="nowhere")))
-    assert failed.value.cause == (
-        "ResourceNotFoundException",
-        failed.value.cause.message,
-        True,
-    )
+    cause = failed.value.cause
+    assert (cause.code, cause.permanent) == ("ResourceNotFoundException", True)

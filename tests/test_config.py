@@ -76,6 +76,12 @@ subscription = ""
 endpoint = ""
 packing = "none"
 order = "relaxed"
+ordering_keys = 32
+compression = "none"
+message_bytes_max = 65536
+linger_ms = 50
+requests_in_flight_max = 16
+backlog_bytes_max = 67108864
 [file]
 path = ""
 rotate_bytes = 268435456
@@ -677,8 +683,6 @@ class TestRules:
     @pytest.mark.parametrize(
         ("assignment", "instead"),
         [
-            ("destination.kind=pubsub", '"kinesis"'),
-            ("destination.kind=null", '"kinesis"'),
             ("kinesis.request=cbor", '"json"'),
         ],
     )
@@ -720,7 +724,7 @@ class TestDescribe:
 
     def test_a_line_has_value_origin_and_what_would_be_right(self) -> None:
         lines = describe(load(None, ["kinesis.linger_ms=5"], {})).splitlines()
-        (line,) = [line for line in lines if line.startswith("linger_ms")]
+        (line,) = [line for line in lines if line.startswith("linger_ms = 5 ")]
         assert line.startswith("linger_ms = 5 ")
         assert "# --set" in line
         assert line.endswith("an integer from 1 to 10000 (ms)")
@@ -733,8 +737,11 @@ class TestDescribe:
             list(section) for section in contract.values()
         ]
 
-    def test_what_this_version_does_not_use_is_marked(self) -> None:
-        assert "[file]  # not used in this version\n" in describe(load(None, [], {}))
+    def test_what_other_destinations_use_is_marked(self) -> None:
+        assert '[file]  # used when destination.kind = "file"\n' in describe(load(None, [], {}))
+        to_files = describe(load(None, ["destination.kind=file"], {}))
+        assert "[file]\n" in to_files
+        assert '[kinesis]  # used when destination.kind = "kinesis"\n' in to_files
         assert "[database]\n" in describe(load(None, [], {}))
 
     @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tickerd.files import members
 from tickerd.files.leftovers import finish_leftovers, lock
 from tickerd.files.members import Compression, member
 
-SMALL = {"rate__records_per_second": 4000, "database__url": ""}
+SMALL: Json = {"rate__records_per_second": 4000, "database__url": ""}
 COMPRESSIONS: list[Compression] = ["none", "gzip", "zstd"]
 
 
@@ -64,7 +64,7 @@ def test_every_record_is_in_finished_files_that_others_can_read(
 ) -> None:
     files = Files(tmp_path / "records")
     most = 200_000 if compression == "none" else 60_000
-    how = {"file__compression": compression, "file__rotate_bytes": most, "file__fsync": fsync}
+    how: Json = {"file__compression": compression, "file__rotate_bytes": most, "file__fsync": fsync}
     daemon = host.run("--records", "12000", **files.settings, **how, **SMALL, rate__catch_up_factor=100)
     assert daemon.wait() == 0
     assert all_is_there(host.verify(files))
@@ -90,7 +90,7 @@ def test_a_kill_leaves_no_half_line_in_a_finished_file_and_loses_nothing(
     host: Host, tmp_path: Path, compression: Compression
 ) -> None:
     files = Files(tmp_path / "records")
-    how = {"file__compression": compression, "rate__records_per_second": 20_000, "database__url": ""}
+    how: Json = {"file__compression": compression, "rate__records_per_second": 20_000, "database__url": ""}
     daemon = host.run(**files.settings, **how)
     for kill in range(3):
         daemon.until_acked(8000 * (kill + 1))
@@ -142,7 +142,7 @@ def test_a_full_disk_is_told_in_one_line_waited_for_and_loses_nothing(
 ) -> None:
     with small_disk(tmp_path / "disk", "size=512k") as disk:
         files = Files(disk.path / "records")
-        rates = {"rate__records_per_second": 20_000, "rate__catch_up_factor": 10, "database__url": ""}
+        rates: Json = {"rate__records_per_second": 20_000, "rate__catch_up_factor": 10, "database__url": ""}
         daemon = host.run(**files.settings, **rates, file__compression=compression)
         status = daemon.until("the full disk", lambda status: status["errors"])
         assert status["errors"][0]["code"] == "ENOSPC"

@@ -16,7 +16,7 @@ from aws_kinesis_agg.deaggregator import (
     deaggregate_records,
     messages_pb2,
 )
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from daemon import Host, Json, eventually, post
 from pubsub_services import FakePubSub, fake_pubsub
 
-SMALL = {"rate__records_per_second": 4000, "database__url": ""}
+SMALL: Json = {"rate__records_per_second": 4000, "database__url": ""}
 
 
 @pytest.fixture

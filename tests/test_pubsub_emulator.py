@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from daemon import Host
+from daemon import Host, Json
 from pubsub_services import PROJECT, Emulator, emulator
 from tickerd.pubsub.emulator import emulator_jar
 
-SMALL = {"rate__records_per_second": 4000, "database__url": ""}
+SMALL: Json = {"rate__records_per_second": 4000, "database__url": ""}
 SUBSCRIBER = """
 import json, sys, threading
 from google.cloud import pubsub_v1
@@ -40,7 +40,7 @@ def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 @pytest.mark.parametrize("packing", ["none", "lines"])
 def test_googles_own_subscriber_reads_every_record(host: Host, google: Emulator, packing: str) -> None:
     topic = google.topic(ordered=True)
-    how = {"pubsub__packing": packing, "pubsub__order": "key", "pubsub__ordering_keys": 4}
+    how: Json = {"pubsub__packing": packing, "pubsub__order": "key", "pubsub__ordering_keys": 4}
     assert host.run("--records", "3000", **topic.settings, **SMALL, **how).wait() == 0
     made = sum(source["next_seq"] for source in host.account()["sources"])
     ran = subprocess.run(

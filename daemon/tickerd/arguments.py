@@ -24,7 +24,8 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = Parser(
-        prog="tickerd", description="Market log data, generated and delivered in real time to a stream."
+        prog="tickerd",
+        description="Market log data, generated and delivered in real time to a stream, a topic or files.",
     )
     top.add_argument("--version", action="version", version=f"tickerd {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
@@ -41,6 +42,12 @@ def parser() -> argparse.ArgumentParser:
     demo = add("demo", "the whole thing on this machine: a local stream, the daemon, the account")
     demo.add_argument("--seconds", type=positive, help="stop after so long (default: at Ctrl-C)")
     demo.add_argument("--rate", type=positive, default=2000.0, help="records per second (2000)")
+    demo.add_argument(
+        "--destination",
+        choices=("kinesis", "pubsub", "file"),
+        default="kinesis",
+        help="a local stream (default), Google's emulator of Pub/Sub, or files",
+    )
 
     local = add("local", "a Kinesis endpoint in memory, to develop against")
     local.add_argument("--port", type=port, default=4567, help="port on 127.0.0.1, 0 for any (4567)")

@@ -1,12 +1,15 @@
-"""What `tickerd check` says beyond the settings being sound: the ceiling that the partition keys set."""
+"""What `tickerd check` says beyond the settings being sound: where records go, and what limits that."""
 
 import numpy as np
 
 from tickerd.kinesis.ceiling import ceiling_records_per_second
 from tickerd.kinesis.stream import RECORD_BYTES_MEAN
 from tickerd.market.universe import Universe
+from tickerd.pubsub.limits import ORDERING_KEY_BYTES_PER_SECOND
 from tickerd.recipe import market_of, recipe_of
 from tickerd.settings import Settings
+
+TAKES = {"stdout": "as fast as it is read", "null": "everything, and keeps nothing"}
 
 
 def check_universe(settings: Settings) -> None:
@@ -27,6 +30,34 @@ def hottest_key_ceiling(settings: Settings) -> tuple[str, float, float]:
         ceiling_records_per_second(
             shares[[hottest]], RECORD_BYTES_MEAN, aggregated=settings.kinesis.aggregation != "none"
         ),
+    )
+
+
+def destination_line(settings: Settings) -> str:
+    """One line: where records go, and how many of them the keys let through where that is known."""
+    match settings.destination.kind:
+        case "kinesis":
+            return ceiling_line(settings)
+        case "pubsub":
+            return _topic_line(settings)
+        case "file":
+            where = settings.file.path or "`records` in the state directory"
+            return f'destination.kind = "file": files in {where}'
+        case kind:
+            return f'destination.kind = "{kind}": {TAKES[kind]}'
+
+
+def _topic_line(settings: Settings) -> str:
+    pubsub = settings.pubsub
+    if pubsub.order == "relaxed":
+        return f'destination.kind = "pubsub": topic {pubsub.topic}; the quota of its project and region holds'
+    shares = Universe.load(settings.market.universe).shares(settings.rate.mix.weights)
+    keys = np.bincount(np.arange(len(shares)) % pubsub.ordering_keys, shares)
+    ceiling = ORDERING_KEY_BYTES_PER_SECOND / (RECORD_BYTES_MEAN * float(keys.max()))
+    return (
+        f'pubsub.order = "key": a worker publishes at most {ceiling:,.0f} records/s before compression: of '
+        f"{pubsub.ordering_keys} ordering keys the busiest has {keys.max():.1%} of the records, and a key "
+        f"takes {ORDERING_KEY_BYTES_PER_SECOND / 1e6:.0f} MB/s"
     )
 
 

@@ -64,18 +64,19 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     loaded = _loaded(arguments)
-    from tickerd.check import ceiling_line, check_universe  # noqa: PLC0415
+    from tickerd.check import check_universe, destination_line  # noqa: PLC0415
 
     check_universe(loaded.settings)
     sys.stdout.write("the settings are sound\n")
-    sys.stdout.write(ceiling_line(loaded.settings) + "\n")
+    sys.stdout.write(destination_line(loaded.settings) + "\n")
     return _check_online(loaded.settings) if arguments.online else 0
 
 
 def _check_online(settings: Settings) -> int:
     import asyncio  # noqa: PLC0415
 
-    from tickerd.online import Finding, check_online  # noqa: PLC0415
+    from tickerd.findings import Finding  # noqa: PLC0415
+    from tickerd.online import check_online  # noqa: PLC0415
     from tickerd.store.command import look  # noqa: PLC0415
 
     findings = asyncio.run(check_online(settings))
@@ -104,10 +105,11 @@ def _db(arguments: argparse.Namespace) -> int:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from tickerd.demo import DemoError, demo  # noqa: PLC0415
+    from tickerd.demo import demo  # noqa: PLC0415
+    from tickerd.demo_places import DemoError  # noqa: PLC0415
 
     try:
-        return demo(arguments.rate, arguments.seconds, arguments.config, arguments.set)
+        return demo(arguments.rate, arguments.seconds, arguments.destination, arguments.config, arguments.set)
     except DemoError as error:
         raise Failed(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""What `tickerd check --online` finds out: whether the settings would work against the stream, now.
+"""What `tickerd check --online` finds out: whether the settings would work, now; of Kinesis all of it.
 
 It asks what the daemon would ask, and writes nothing: PutRecords is tried with DryRun only. Each finding is
 one line that names the setting, permission or resource, what is wrong, and what would be right.
@@ -7,13 +7,18 @@ one line that names the setting, permission or resource, what is wrong, and what
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004
 
+from tickerd.cause import one_line
+from tickerd.config import state_directory
+from tickerd.destination import file_directory
+from tickerd.files.online import check_directory
+from tickerd.findings import Finding, fails, works
 from tickerd.kinesis.limits import SHARD_ENTRIES_PER_SECOND
 from tickerd.kinesis.session import open_session
 from tickerd.settings import Kinesis, Settings
@@ -21,7 +26,6 @@ from tickerd.settings import Kinesis, Settings
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5, 15
 SKEW_TOLD_S = 1.0
 SKEW_MAX_S = 300.0  # Signature Version 4: the service refuses a request that is further off
-MESSAGE_CHARACTERS_MAX = 500
 REFUSED_CREDENTIALS = {
     "ExpiredTokenException",
     "IncompleteSignature",
@@ -32,25 +36,23 @@ REFUSED_CREDENTIALS = {
 }
 
 
-class Finding(NamedTuple):
-    """One line about one thing; `works` is False where the daemon would not work like that."""
-
-    works: bool
-    line: str
-
-
-def works(line: str) -> Finding:
-    """A thing that is as it should be, or at least no hindrance."""
-    return Finding(True, line)
-
-
-def fails(line: str) -> Finding:
-    """A thing that has to be mended."""
-    return Finding(False, line)
-
-
 async def check_online(settings: Settings) -> list[Finding]:
-    """Look at everything that can be looked at; what depends on something missing is left out."""
+    """Look at everything of the destination that can be looked at."""
+    match settings.destination.kind:
+        case "kinesis":
+            return await check_stream(settings)
+        case "pubsub":
+            from tickerd.pubsub.online import check_topic  # noqa: PLC0415 - an extra
+
+            return await check_topic(settings.pubsub)
+        case "file":
+            return check_directory(file_directory(settings, state_directory(settings)))
+        case kind:
+            return [works(f'destination.kind = "{kind}": there is nothing to ask')]
+
+
+async def check_stream(settings: Settings) -> list[Finding]:
+    """Look at everything of a stream; what depends on something missing is left out."""
     kinesis = settings.kinesis
     try:
         session, region = await open_session(kinesis.region, kinesis.endpoint_url, kinesis.role_arn)
@@ -70,7 +72,9 @@ async def check_online(settings: Settings) -> list[Finding]:
         ) as client:
             return found + await Service(client, kinesis).findings(settings.rate.records_per_second)
     except (BotoCoreError, ValueError) as error:  # a profile or a region that does not exist, no URL
-        return [fails(f"AWS configuration: {one_line(error)}; see kinesis.region and kinesis.endpoint_url")]
+        return [
+            fails(f"AWS configuration: {one_line(str(error))}; see kinesis.region and kinesis.endpoint_url")
+        ]
 
 
 async def _credentials(session: AioSession, role_arn: str) -> Finding:
@@ -88,7 +92,9 @@ async def _credentials(session: AioSession, role_arn: str) -> Finding:
             "the role trust these credentials"
         )
     except (ConnectionError, HTTPClientError) as error:
-        return fails(f"credentials: they cannot be fetched ({one_line(error)}); see the network of the host")
+        return fails(
+            f"credentials: they cannot be fetched ({one_line(str(error))}); see the network of the host"
+        )
     return works(f"credentials: found ({credentials.method})")
 
 
@@ -119,7 +125,7 @@ class Service:
         except (ConnectionError, HTTPClientError) as error:
             at = self._kinesis.endpoint_url or f"the endpoint of {self._client.meta.region_name}"
             see = "see kinesis.endpoint_url, kinesis.region and the network"
-            return [fails(f"endpoint: {at} does not answer ({one_line(error)}); {see}")]
+            return [fails(f"endpoint: {at} does not answer ({one_line(str(error))}); {see}")]
         return [*found, *self._clock.findings()]
 
     async def _ask(self, operation: str, **fields: object) -> dict[str, Any]:
@@ -255,8 +261,3 @@ class Clock:
 
 def _code(error: ClientError) -> str:
     return one_line(error.response["Error"].get("Code", "Unknown"))
-
-
-def one_line(said: object) -> str:
-    """What others wrote, without its line ends, and not all of it."""
-    return " ".join(str(said).split())[:MESSAGE_CHARACTERS_MAX]

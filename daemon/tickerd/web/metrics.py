@@ -118,7 +118,11 @@ def _by_feed(counts: list[Counts]) -> Iterator[Metric]:
     columns: list[tuple[str, str, Callable[[Counts], list[int]]]] = [
         ("records_generated", "Records made for the first time.", lambda count: count.records_generated),
         ("records_acked", "Records acknowledged by the destination.", lambda count: count.records_acked),
-        ("bytes_acked", "Bytes acknowledged: data and partition keys.", lambda count: count.bytes_acked),
+        (
+            "bytes_acked",
+            "Bytes acknowledged: data and partition keys.",
+            lambda count: count.bytes_acked,
+        ),
     ]
     for name, text, column in columns:
         yield _filled(
@@ -133,7 +137,7 @@ def _by_feed(counts: list[Counts]) -> Iterator[Metric]:
 
 def _by_worker(slots: list[Slot], counts: list[Counts]) -> Iterator[Metric]:
     counters: list[tuple[str, str, Callable[[Counts], float]]] = [
-        ("entries_acked", "Entries of PutRecords calls acknowledged.", lambda count: count.entries_acked),
+        ("entries_acked", "Entries of calls, or messages, acknowledged.", lambda count: count.entries_acked),
         ("record_retries", "Records that were sent once more.", lambda count: count.record_retries),
         ("frames_regenerated", "Frames made again after a restart.", lambda count: count.frames_regenerated),
         ("frames_skipped", "Frames left out, being too old.", lambda count: count.frames_skipped),
@@ -186,7 +190,9 @@ def _of_requests(counts: list[Counts]) -> Iterator[Metric]:
         total.add(count)
     yield _filled(
         CounterMetricFamily(
-            "tickerd_put_requests", "PutRecords calls by what became of them.", labels=["outcome"]
+            "tickerd_put_requests",
+            "Calls (PutRecords, Publish) and writes, by what became of them.",
+            labels=["outcome"],
         ),
         (
             ([outcome], total.put_requests.get(outcome, 0))

@@ -107,6 +107,9 @@ _STATUS = _object(
     rates=_object(target=_NUMBER, generated=_NUMBER, acked=_NUMBER),
     totals=_object(generated=_INTEGER, acked=_INTEGER, owed=_INTEGER),
     lag_seconds=_NUMBER,
+    destination=_object(
+        kind={"type": "string", "enum": ["kinesis", "pubsub", "file", "stdout", "null"]}, name=_STRING
+    ),
     stream=_or_null(_STREAM),
     limits={"type": "object"},
     errors={

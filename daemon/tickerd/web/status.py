@@ -33,6 +33,10 @@ def status(supervisor: Supervisor) -> dict[str, Any]:
             "owed": sum(slot.report.owed for slot in slots),
         },
         "lag_seconds": round(max((slot.report.lag_s for slot in slots), default=0.0), 3),
+        "destination": {
+            "kind": supervisor.settings.destination.kind,
+            "name": supervisor.settings.destination_name,
+        },
         "stream": stream
         and {
             "name": stream.name,

@@ -10,7 +10,7 @@ const WINDOW_TICKS = 6; // over which a worker's rate is taken
 
 const STATES = {
   starting: "Starting",
-  waiting: "Waiting for the stream",
+  waiting: "Waiting for the destination",
   running: "Running",
   draining: "Draining",
   drained: "Drained: nothing is generated",
@@ -118,7 +118,7 @@ export class Daemon {
     say(tile.note, note);
   }
 
-  showIdentity({ stream, run }) {
+  showIdentity({ destination, stream, run }) {
     const facts = stream
       ? [
           ["Stream", stream.name],
@@ -126,7 +126,9 @@ export class Daemon {
           ["Packing", { none: "plain records", kpl: "KPL aggregates", lines: "lines" }[stream.aggregation]],
           ["Ceiling", `takes up to ${amount(stream.ceiling_records_per_second)}/s`],
         ]
-      : [["Run", `run ${run}`]];
+      : destination.kind === "kinesis"
+        ? [["Run", `run ${run}`]]
+        : [["Destination", `${destination.kind}${destination.name === destination.kind ? "" : `: ${destination.name}`}`], ["Run", `run ${run}`]];
     const text = facts.flat().join();
     if (this.identityText === text) return;
     this.identityText = text;

@@ -15,7 +15,7 @@ export class Shards {
     this.strip.addEventListener("keydown", (event) => this.move(event));
   }
 
-  tick({ shards, status: { stream } }) {
+  tick({ shards, status: { destination, stream } }) {
     this.now = shards;
     const shown = shards?.share.length ?? 0;
     if (this.strip.children.length !== shown) {
@@ -24,7 +24,7 @@ export class Shards {
       this.strip.dataset.dense = String(shown > LABELLED_MAX);
     }
     if (!shards) {
-      const why = stream?.distribution === "AUTO" ? "This stream deals records out over its shards by itself." : "Nothing has been delivered yet.";
+      const why = destination.kind !== "kinesis" ? "Only Kinesis streams have shards." : stream?.distribution === "AUTO" ? "This stream deals records out over its shards by itself." : "Nothing has been delivered yet.";
       say($("shards-summary"), why);
       say($("shards-detail"), "");
       return;
