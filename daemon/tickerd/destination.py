@@ -5,6 +5,7 @@ to their acknowledgement and takes them off what the source owes. A room is impo
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +46,20 @@ class Destination(Protocol):
         """Let go of everything; also of a destination that was never opened."""
 
 
+ROOMS = {
+    "kinesis": "tickerd.kinesis.destination",
+    "pubsub": "tickerd.pubsub.destination",  # needs an extra
+    "file": "tickerd.files.destination",
+    "stdout": "tickerd.files.destination",
+    "null": "tickerd.files.destination",
+}
+
+
+def load_room(settings: Settings) -> None:
+    """Import the room that the settings name: it takes a while, so it is done before a worker reports up."""
+    import_module(ROOMS[settings.destination.kind])
+
+
 class NoReaderError(Exception):
     """Standard output is closed: nobody reads any more."""
 
@@ -80,7 +95,7 @@ def destination_of(
 
             return Nothing()
         case "pubsub":
-            from tickerd.pubsub.destination import PubSubDestination  # noqa: PLC0415 - an extra
+            from tickerd.pubsub.destination import PubSubDestination  # noqa: PLC0415
 
             return PubSubDestination(settings.pubsub, gate)
 

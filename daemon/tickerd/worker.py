@@ -24,7 +24,7 @@ import uvloop
 from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint
 from tickerd.clock import ClockSteppedBackError
-from tickerd.destination import Destination, NoReaderError, destination_of
+from tickerd.destination import Destination, NoReaderError, destination_of, load_room
 from tickerd.encoding import rows_encoder
 from tickerd.gate import Gate
 from tickerd.market import MODEL_VERSION
@@ -65,6 +65,7 @@ class Worker:
     """The worker while it runs."""
 
     def __init__(self, spec: WorkerSpec) -> None:
+        load_room(spec.settings)
         self.spec = spec
         self.report = Report(source=spec.source, counted_below=spec.counted_below)
         self.slab = Slab(spec.slab_fd, spec.workers)
