@@ -247,3 +247,20 @@ def test_a_snapshot_is_published_on_demand(host: Host, fake: FakePubSub) -> None
     connection.close()
     assert daemon.stop() == 0
     assert nothing_is_wrong(host.verify(fake))
+
+
+@pytest.mark.slow
+def test_an_endpoint_without_tls_is_told_and_every_line_of_the_log_stays_json(
+    host: Host, tmp_path: Path
+) -> None:
+    with fake_pubsub("--token", "first") as fake:
+        account = service_account(tmp_path, f"{fake.control}/token")
+        port = fake.url.rpartition(":")[2]
+        daemon = host.run(
+            **fake.settings | {"pubsub__endpoint": f"localhost:{port}"},
+            **SMALL,
+            environment={"GOOGLE_APPLICATION_CREDENTIALS": str(account)},
+        )
+        status = daemon.until("the cause", lambda status: status["errors"])
+        assert status["errors"][0]["code"] == "UNAVAILABLE"
+        assert len([line for line in daemon.lines() if line["level"] == "error"]) == 1

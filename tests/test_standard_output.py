@@ -92,3 +92,16 @@ def test_a_full_file_is_told_waited_for_and_holds_no_half_line(host: Host, tmp_p
         account = str(host.state / "account.json")
         read = host.tickerd("verify", "--path", str(kept), "--account", account)
         assert read.returncode == 0, read.stdout + read.stderr
+
+
+@pytest.mark.slow
+def test_a_reader_that_never_reads_keeps_nobody_from_stopping(host: Host) -> None:
+    command = run(host, "--set", "rate.records_per_second=50000", "--set", "source.drain_max_s=1")
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=host.environment
+    ) as daemon:
+        time.sleep(4)
+        began_s = time.monotonic()
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(30) == 75
+        assert time.monotonic() - began_s < 2.9  # before the supervisor's patience ends

@@ -291,6 +291,11 @@ def has_pubsub() -> bool:
         return False
 
 
+def quiet_grpc() -> None:
+    """Keep gRPC from writing lines of its own to standard error, unless somebody asks for them."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+
 def pubsub_emulator(environ: Mapping[str, str] | None = None) -> str:
     """Host and port of an emulator of Pub/Sub, where Google's variable names one."""
     return (os.environ if environ is None else environ).get("PUBSUB_EMULATOR_HOST", "").strip()

@@ -101,6 +101,8 @@ class Delivery:
         """Stop writing, and give what was written its name; what is not acknowledged stays owed."""
         self._writing.cancel()
         await asyncio.gather(self._writing, return_exceptions=True)
+        if not self._sink.has_names:
+            return
         try:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._sink.finish)
         except OSError as error:

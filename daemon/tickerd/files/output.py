@@ -24,6 +24,7 @@ class Output:
     chunk_bytes_max = select.PIPE_BUF
     enough_bytes = 1
     linger_s = 0.0
+    has_names = False
 
     def __init__(self) -> None:
         self.stopped = False

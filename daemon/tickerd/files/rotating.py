@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 class RotatingFile:
     """A sink. `directory` must exist when something is written, or be possible to make."""
 
+    has_names = True
+
     def __init__(self, settings: File, directory: Path, source: str) -> None:
         self.where = f"file.path = {directory}"
         self._compresses = settings.compression != "none"

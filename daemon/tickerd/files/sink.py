@@ -18,6 +18,7 @@ class Sink(Protocol):
     chunk_bytes_max: int  # a chunk of more than one line has at most so many
     enough_bytes: int  # so much is worth a write; less waits `linger_s` for company
     linger_s: float
+    has_names: bool  # what is written needs `finish`; else a write that hangs is not waited for
 
     def write(self, chunks: Sequence[bytes], first_seq: int) -> Written:
         """Take chunks, which begin with this seq, and do what time has brought; there may be none."""

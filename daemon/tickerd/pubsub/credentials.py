@@ -17,6 +17,7 @@ RENEW_PAUSE_S = 10.0  # after a token that could not be had
 FOREVER_S = 3600.0  # of tokens that do not say when they expire
 
 log = logging.getLogger(__name__)
+logging.getLogger("google.auth").setLevel(logging.CRITICAL)  # what it has to say, the causes say
 
 
 class Credentials:
