@@ -27,6 +27,10 @@ class Written(NamedTuple):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def own(self) -> "Written":
+        """The same in columns of its own: what waits must not keep all that it was cut from alive."""
+        return Written(self.rows.own_columns(), self.data)
+
 
 class Filled(NamedTuple):
     """The data of an entry, and where it ends among the records of its shard, and among their bytes."""
@@ -100,7 +104,7 @@ def _split_lines(data: bytes, records: int) -> list[bytes]:
 
 
 def _line_bytes(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-    return sizes.astype(np.int64) + 1
+    return np.add(sizes, 1, dtype=np.int64)
 
 
 KPL = Aggregation(
@@ -159,7 +163,7 @@ class Aggregator:
         data = rows.texts.runs(order, stops, before, lines=self._aggregation.lines)
         ordered = rows.with_texts(None).pick(order)
         for (start, stop), run in zip(pairwise([0, *stops]), data, strict=True):
-            yield Written(ordered.part(start, stop).own_columns(), run)
+            yield Written(ordered.part(start, stop), run)
 
     def entries(
         self, written: Sequence[Written], route: Route, *, whole: bool
@@ -168,14 +172,14 @@ class Aggregator:
 
         OversizeError for a record that the stream does not take.
         """
-        rows = joined([piece.rows for piece in written])
+        rows = joined([piece.rows for piece in written]) if len(written) > 1 else written[0].own().rows
         data = memoryview(bytearray().join([piece.data for piece in written]))
         entries: list[Entry] = []
         start = sent = 0
         for entry, stop, end in self._aggregation.fill(rows, data, route, self.aggregate_bytes_max, whole):
             entries.append(self._entry(rows.part(start, stop), entry, route))
             start, sent = stop, end
-        return entries, Written(rows.part(start, len(rows)).own_columns(), bytes(data[sent:]))
+        return entries, Written(rows.part(start, len(rows)), bytes(data[sent:])).own()
 
     def records(self, entry: Entry) -> Rows:
         """An entry's records as they were before."""

@@ -28,6 +28,7 @@ USER_TAG_KEY = 0x0A  # Tag
 VARINT_STEPS = np.array([2**7, 2**14, 2**21, 2**28], dtype=np.int64)
 
 INDEXES_OF_A_BYTE = 128
+LARGER_INDEX_BYTES = 5  # more than that of a byte, at most, with the length that may grow by one
 SIZES_KEPT = 4096  # bytes of data; what is larger is rare
 
 
@@ -39,6 +40,7 @@ class KeyTable:
         self.fields = [bytes((PARTITION_KEY, *varint(len(key)))) + key for key in keys]
         """[keys] the field of the aggregate's table that holds it."""
         self.field_bytes = np.array(list(map(len, self.fields)), dtype=np.int64)
+        self.all_field_bytes = int(self.field_bytes.sum())
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -102,6 +104,9 @@ class Members:
             # No aggregate from here on reaches beyond the window: its tables are not counted yet.
             room = entry_bytes_max - table.key_bytes.item(numbers[start])
             last = self._begin(start) + room - OVERHEAD_BYTES
+            most = ends[-1] + (len(numbers) - start) * LARGER_INDEX_BYTES + table.all_field_bytes
+            if not whole and most <= last:
+                break  # whichever keys they have
             window = numbers[start : int(ends.searchsorted(last, side="right"))]
             used = list(dict.fromkeys(window))
             # As if every key of the window were used. Mostly those that fit use them all: then it is exact.
@@ -110,9 +115,8 @@ class Members:
             if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or used[-1] not in window[:fitting]:
                 some = slice(start, start + len(window))
                 size = aggregate_bytes(self._keys[some], self._sizes[some], table)
-                fitting = int(
-                    size.searchsorted(room, side="right")
-                )  # none, where the first alone is too large
+                # None, where the first alone is too large.
+                fitting = int(size.searchsorted(room, side="right"))
                 used = list(dict.fromkeys(numbers[start : start + max(1, fitting)]))
             if start + fitting == len(numbers) and not whole:
                 break
