@@ -210,6 +210,7 @@ def test_a_path_that_cannot_be_a_file_is_one_line_of_the_command(
         "postgresql:///d?host=a:5432,b:99999": "port 99999: right is",
         "postgresql:///d?host=a&host=b:0": "port 0: right is",
         "postgresql://h/d?sslmode=bogus": "sslmode = 'bogus': right is one of disable, allow, prefer, requ",
+        "postgresql://h/d?sslmode=verify-full": "sslmode = 'verify-full' needs database.tls_ca_file",
         "postgresql://h/d?sslmode=require&sslmode=disable": "right is one of disable",
     }.items(),
 )
