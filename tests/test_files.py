@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from daemon import Daemon, Destination, Host, Json, eventually
 from disks import small_disk
 from tickerd.files import members
 from tickerd.files.leftovers import finish_leftovers, lock
 from tickerd.files.members import Compression, member
+from tickerd.texts import chunk_stops
 
 SMALL: Json = {"rate__records_per_second": 4000, "database__url": ""}
 COMPRESSIONS: list[Compression] = ["none", "gzip", "zstd"]
@@ -191,6 +195,7 @@ def test_a_path_that_is_no_directory_is_told_and_a_stop_leaves_what_is_owed(
     assert all_is_there(host.verify(files))
 
 
+@pytest.mark.slow
 def test_snapshots_and_what_is_asked_for_go_to_files_too(host: Host, tmp_path: Path) -> None:
     files = Files(tmp_path / "records")
     daemon = host.run(**files.settings, database__url="", rate__mode="snapshot", rate__every_s=1)
@@ -255,3 +260,17 @@ def test_a_file_that_has_a_writer_is_left_alone_and_no_name_is_taken_twice(tmp_p
         "s-0.jsonl": LINES[1],
         "s-0-2.jsonl": LINES[0],
     }
+
+
+@given(st.lists(st.integers(1, 400), max_size=80), st.integers(1, 2000), st.integers(1, 30))
+def test_chunks_are_as_large_as_they_may_be_and_no_larger(sizes: list[int], most: int, records: int) -> None:
+    stops = chunk_stops(np.array(sizes, np.int32), most, records)
+    assert stops == sorted(set(stops))
+    assert (stops[-1] if sizes else 0) == len(sizes)
+    starts = [0, *stops[:-1]]
+    for start, stop in zip(starts, stops, strict=True):
+        size = sum(sizes[start:stop])
+        assert stop - start <= records
+        assert size <= most or stop - start == 1
+        more = stop < len(sizes) and stop - start < records
+        assert not (more and size + sizes[stop] <= most and max(sizes) * records > most)

@@ -60,15 +60,12 @@ def test_nothing_is_lost_while_requests_fail_and_acknowledgements_do_not_come(
         assert set(stats["attributes"]) == {"format", "count", "first_seq", "source", "content-encoding"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "remedy"),
     [
         ("NOT_FOUND", "create the topic, or correct pubsub.topic or pubsub.project"),
-        pytest.param(
-            "PERMISSION_DENIED",
-            "give the service account roles/pubsub.publisher on the topic",
-            marks=pytest.mark.slow,
-        ),
+        ("PERMISSION_DENIED", "give the service account roles/pubsub.publisher on the topic"),
     ],
 )
 def test_what_somebody_has_to_mend_is_told_in_one_line_and_the_daemon_goes_on(

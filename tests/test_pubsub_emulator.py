@@ -37,7 +37,7 @@ def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         yield running
 
 
-@pytest.mark.parametrize("packing", ["none", "lines"])
+@pytest.mark.parametrize("packing", [pytest.param("none", marks=pytest.mark.slow), "lines"])
 def test_googles_own_subscriber_reads_every_record(host: Host, google: Emulator, packing: str) -> None:
     topic = google.topic(ordered=True)
     how: Json = {"pubsub__packing": packing, "pubsub__order": "key", "pubsub__ordering_keys": 4}
@@ -69,6 +69,7 @@ def test_googles_own_subscriber_reads_every_record(host: Host, google: Emulator,
         last[of] = record["seq"]
 
 
+@pytest.mark.slow
 def test_the_variable_of_the_emulator_is_honoured(host: Host, google: Emulator) -> None:
     topic = google.topic()
     settings = {**topic.settings, "pubsub__endpoint": ""}
@@ -80,6 +81,7 @@ def test_the_variable_of_the_emulator_is_honoured(host: Host, google: Emulator) 
     assert report["totals"]["lost"] == 0
 
 
+@pytest.mark.slow
 def test_a_topic_that_is_not_there_is_told_and_taken_when_it_is_made(host: Host, google: Emulator) -> None:
     topic = google.topic()
     missing = topic.settings | {"pubsub__topic": "missing"}
@@ -91,6 +93,7 @@ def test_a_topic_that_is_not_there_is_told_and_taken_when_it_is_made(host: Host,
     assert daemon.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(emulator_jar() is None, reason="NO EMULATOR OF PUB/SUB HERE")
 def test_the_demo_shows_it(host: Host) -> None:
     ran = host.tickerd("demo", "--destination", "pubsub", "--seconds", "3")
