@@ -189,8 +189,8 @@ class Delivery:
             done = min(chunks, len(block.chunks))
             chunks -= done
             self._waiting_bytes -= sum(map(len, block.chunks[:done]))
-            block.skip(done)
-            if block.chunks:
+            if done < len(block.chunks):
+                block.skip(done)
                 break
             self._waiting.popleft()
             loads.append(block.load)

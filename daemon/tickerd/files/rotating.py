@@ -43,7 +43,7 @@ class RotatingFile:
 
     def write(self, chunks: Sequence[bytes], first_seq: int) -> Written:
         """Write chunks, which begin with this seq, and rotate when it is time."""
-        done, seq = 0, first_seq
+        done = 0
         try:
             if self._fd is not None and self._is_old():
                 self.finish()
@@ -51,10 +51,9 @@ class RotatingFile:
                 if self._fd is not None and self._size and self._size + size > self._settings.rotate_bytes:
                     self.finish()
                 if self._fd is None or not is_at(self._fd, self._part):
-                    self._begin(seq)
+                    self._begin(first_seq + sum(chunk.count(b"\n") for chunk in chunks[:done]))
                 self._append(pieces, size)
                 done += len(group)
-                seq += sum(chunk.count(b"\n") for chunk in group)
         except OSError as error:
             return Written(done, error)
         return Written(done)

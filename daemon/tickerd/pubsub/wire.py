@@ -39,22 +39,27 @@ class Heads:
 
     def __init__(self, keys: Sequence[bytes] = (b"",)) -> None:
         self._keys = [text(5, key) if key else b"" for key in keys]
-        self._width = 0
-        self._table = np.empty(0, dtype=object)
-        self._grow(SIZES_FIRST)
+        self._widen(SIZES_FIRST)
 
     def of(self, keys: NDArray[np.intp] | int, sizes: NDArray[np.int32]) -> Objects:
         """[records] the heads for records of these keys, by number, and bytes."""
         largest = int(sizes.max(initial=0))
         if largest >= self._width:
-            self._grow(2 * largest)
-        return self._table.take(keys * self._width + sizes)
+            self._widen(2 * largest)
+        places = keys * self._width + sizes
+        new = places[~self._known.take(places)]
+        if len(new):
+            for place in np.unique(new).tolist():
+                key, size = divmod(place, self._width)
+                self._table[place] = self._head(self._keys[key], size)
+            self._known[new] = True
+        return self._table.take(places)
 
-    def _grow(self, width: int) -> None:
-        heads = [self._head(key, size) for key in self._keys for size in range(width)]
+    def _widen(self, width: int) -> None:
+        """Have room for records below so many bytes, of which nothing is known yet."""
         self._width = width
-        self._table = np.empty(len(heads), dtype=object)
-        self._table[:] = heads
+        self._table = np.empty(width * len(self._keys), dtype=object)
+        self._known = np.zeros(width * len(self._keys), dtype=np.bool_)
 
     def _head(self, key: bytes, size: int) -> bytes:
         data = b"\x0a" + varint(size)

@@ -16,7 +16,7 @@ from typing import IO, cast
 from tickerd.files.leftovers import PART
 from tickerd.reading import ReadingError
 from tickerd.reading.get_records import Entry
-from tickerd.reading.stream import Enough, Span, StreamShard, Take, never
+from tickerd.reading.stream import Enough, Span, StreamShard, Take
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,7 +40,7 @@ class FilesReader:
         """Files forget nothing."""
         return None
 
-    async def read(self, span: Span, take: Take, _enough: Enough = never) -> None:
+    async def read(self, span: Span, take: Take, _enough: Enough = None) -> None:
         """Hand over the lines of all files."""
         if span.from_time or span.to_time:
             raise ReadingError("--from and --to: files do not tell when a record arrived; leave them out")

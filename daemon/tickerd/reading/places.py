@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tickerd.reading.stream import Enough, Span, StreamReader, Take, never, open_stream
+from tickerd.reading.stream import Enough, Span, StreamReader, Take, open_stream
 from tickerd.reading.walk import Walk
 from tickerd.settings import PubSub
 
@@ -50,7 +50,7 @@ class Reader(Protocol):
     async def horizon(self) -> datetime | None:
         """Before which the place has forgotten its records; None where it does not say, or does not."""
 
-    async def read(self, span: Span, take: Take, enough: Enough = never) -> None:
+    async def read(self, span: Span, take: Take, enough: Enough = None) -> None:
         """Hand over all there is, part by part; where the span follows, without an end.
 
         `enough` tells a place that does not know its own end whether all is there that has to be.
@@ -65,7 +65,7 @@ class _WholeStream:
     async def horizon(self) -> datetime | None:
         return await self._stream.horizon()
 
-    async def read(self, span: Span, take: Take, _enough: Enough = never) -> None:
+    async def read(self, span: Span, take: Take, _enough: Enough = None) -> None:
         await Walk(self._stream, span, take).run(await self._stream.shards())
 
 

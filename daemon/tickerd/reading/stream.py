@@ -35,7 +35,8 @@ THROTTLED = {"ProvisionedThroughputExceededException", "LimitExceededException",
 
 Answer = TypeVar("Answer")
 Take = Callable[["StreamShard", Sequence[Entry]], None]
-Enough = Callable[[], bool]
+Enough = Callable[[], bool] | None
+"""Whether all is there that an account promises; None where there is no account."""
 
 
 class StreamShard(NamedTuple):
@@ -78,11 +79,6 @@ class Span(NamedTuple):
         """Whether entries that were read reach its end."""
         to_time = self.to_time
         return bool(to_time and entries and entries[-1].arrival_ms >= milliseconds(to_time))
-
-
-def never() -> bool:
-    """It is never enough."""
-    return False
 
 
 def milliseconds(moment: datetime) -> int:

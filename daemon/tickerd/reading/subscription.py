@@ -22,7 +22,7 @@ from tickerd.pubsub.wire import (
 )
 from tickerd.reading import ReadingError
 from tickerd.reading.get_records import Entry
-from tickerd.reading.stream import Enough, Span, StreamShard, Take, never
+from tickerd.reading.stream import Enough, Span, StreamShard, Take
 from tickerd.settings import PubSub
 
 if sys.version_info >= (3, 14):
@@ -34,6 +34,7 @@ MESSAGES_PER_PULL = 1000
 PULL_MAX_S = 5.0  # that a pull without messages may last
 QUIET_S = 12.0  # a message that was lent and not acknowledged comes again after 10 s, mostly
 ENOUGH_QUIET_S = 1.0  # for copies of what is there already
+MISSING_QUIET_S = 75.0  # lent for longer, or on its way
 FAILED_IN_A_ROW_MAX = 5
 PAUSE_S = 0.2
 ANY = "without an ordering key"
@@ -52,13 +53,13 @@ class SubscriptionReader:
         """A subscription does not say since when it is there."""
         return None
 
-    async def read(self, span: Span, take: Take, enough: Enough = never) -> None:
+    async def read(self, span: Span, take: Take, enough: Enough = None) -> None:
         """Hand over messages until there seem to be no more, or for ever where the span follows."""
         if span.from_time or span.to_time:
             raise ReadingError("--from and --to: a subscription gives what it has; leave them out")
         loop = asyncio.get_running_loop()
         last_s, failed = loop.time(), 0
-        while span.follow or loop.time() - last_s < (ENOUGH_QUIET_S if enough() else QUIET_S):
+        while span.follow or loop.time() - last_s < quiet_s(enough):
             try:
                 messages = await self._pull()
                 failed = 0
@@ -116,6 +117,13 @@ class SubscriptionReader:
                 ) from error
             if error.code in {"UNAVAILABLE", "UNAUTHENTICATED", "DEADLINE_EXCEEDED"}:
                 raise ReadingError(f"subscription {self._name}: {error.cause.message}") from error
+
+
+def quiet_s(enough: Enough) -> float:
+    """For how long nothing may have come before reading ends."""
+    if enough is None:
+        return QUIET_S
+    return ENOUGH_QUIET_S if enough() else MISSING_QUIET_S
 
 
 def entry_of(message: Received) -> Entry:

@@ -163,11 +163,11 @@ async def _walk(
     def enough() -> bool:
         """Whether as many records are there, copies aside, as the account says were acknowledged."""
         found = {name: tally.sources[name] for name in promised}
-        return bool(promised) and all(
+        return all(
             each.records - each.duplicates - each.altered >= promised[name] for name, each in found.items()
         )
 
-    await reader.read(span, take, enough)
+    await reader.read(span, take, enough if promised else None)
 
 
 def _nobody(_: int) -> None:
