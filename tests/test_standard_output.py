@@ -1,11 +1,16 @@
 """Standard output as a destination: whole lines to whoever reads, and a quiet end when nobody does."""
 
+import fcntl
 import json
 import os
+import select
 import signal
 import subprocess
+import termios
 import time
+from array import array
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -17,6 +22,14 @@ RUN = ["--set", "destination.kind=stdout", "--set", "database.url=", "--set", "w
 
 def run(host: Host, *arguments: str) -> list[str]:
     return [*tickerd("run"), *RUN, "--set", f"state.directory={host.state}", *arguments]
+
+
+def is_full(pipe: IO[bytes] | None) -> bool:
+    """Whether a pipe takes no more: the largest write to it would not fit."""
+    assert pipe is not None
+    held, room = array("i", [0]), fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+    fcntl.ioctl(pipe, termios.FIONREAD, held)
+    return held[0] > room - 2 * select.PIPE_BUF
 
 
 def test_only_records_are_on_standard_output_and_all_of_them(host: Host, tmp_path: Path) -> None:
@@ -64,7 +77,8 @@ def test_a_reader_that_is_slow_gets_whole_lines_whoever_is_killed(host: Host) ->
         env=host.environment,
     ) as daemon:
         assert daemon.stdout is not None
-        time.sleep(3)  # the pipe is full by now: the worker waits in the middle of its records
+        # The worker waits in the middle of its records then.
+        eventually("a full pipe", lambda: is_full(daemon.stdout))
         for pid in host.pids("tickerd.worker"):
             os.kill(pid, signal.SIGKILL)
         time.sleep(2)
@@ -100,7 +114,7 @@ def test_a_reader_that_never_reads_keeps_nobody_from_stopping(host: Host) -> Non
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=host.environment
     ) as daemon:
-        time.sleep(4)
+        eventually("a full pipe", lambda: is_full(daemon.stdout))
         began_s = time.monotonic()
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait(30) == 75
