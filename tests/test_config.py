@@ -79,7 +79,7 @@ order = "relaxed"
 ordering_keys = 32
 compression = "none"
 message_bytes_max = 65536
-linger_ms = 50
+linger_ms = 250
 requests_in_flight_max = 16
 backlog_bytes_max = 67108864
 [file]

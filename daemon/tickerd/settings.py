@@ -311,7 +311,7 @@ class PubSub(Struct, frozen=True):
     message_bytes_max: Annotated[
         int, About("largest message of lines, before compression", 1024, 9_000_000, "bytes")
     ] = 65_536
-    linger_ms: Annotated[int, About("how long an unfilled request waits to be filled", 1, 10_000, "ms")] = 50
+    linger_ms: Annotated[int, About("how long an unfilled request waits to be filled", 1, 10_000, "ms")] = 250
     requests_in_flight_max: Annotated[
         int, About("requests that a worker has under way", 1, 1024, "requests")
     ] = 16
