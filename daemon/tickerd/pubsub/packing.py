@@ -20,7 +20,7 @@ from tickerd.pubsub.limits import (
     REQUEST_BYTES_AIMED,
     REQUEST_BYTES_MAX,
 )
-from tickerd.pubsub.wire import Heads, message, publish_request
+from tickerd.pubsub.wire import Heads, message_head, publish_request
 from tickerd.settings import PubSub
 from tickerd.texts import Numbers, Texts, chunk_stops
 
@@ -150,34 +150,36 @@ class Lines:
 
     def request(self, lane: Lane) -> Request:
         """Messages of the first records of a lane."""
-        messages: list[bytes] = []
+        pieces: list[bytes] = []  # joined once, as all of a request is copied by that
         entries: list[int] = []
         taken: list[Block] = []
         size = 0
-        while lane.blocks and len(messages) < MESSAGES_PER_REQUEST_MAX:
-            if messages and size + min(lane.waiting_bytes, self._bytes_max) > REQUEST_BYTES_AIMED:
+        while lane.blocks and len(entries) < MESSAGES_PER_REQUEST_MAX:
+            if entries and size + min(lane.waiting_bytes, self._bytes_max) > REQUEST_BYTES_AIMED:
                 break
             blocks = lane.take(self._bytes_max, sys.maxsize)
             count = sum(block.load.total for block in blocks)
-            messages.append(self._message(blocks, count, lane.key))
-            size += len(messages[-1])
+            message = self._message(blocks, count, lane.key)
+            pieces += message
+            size += sum(map(len, message))
             entries.append(count)
             taken += blocks
-        body = publish_request(self._topic, messages)
-        return Request(body, len(messages), entries, [block.load for block in taken], sum(entries), lane)
+        body = publish_request(self._topic, pieces)
+        return Request(body, len(entries), entries, [block.load for block in taken], sum(entries), lane)
 
-    def _message(self, blocks: Sequence[Block], count: int, key: bytes) -> bytes:
+    def _message(self, blocks: Sequence[Block], count: int, key: bytes) -> list[bytes]:
+        """The pieces of a message of these blocks."""
         attributes = {
             "format": FORMAT,
             "count": str(count),
             "first_seq": str(min(block.first_seq for block in blocks)),
             "source": self._source,
         }
-        data = b"".join([block.data for block in blocks])
+        data = [block.data for block in blocks]
         if self._compression != "none":
             attributes["content-encoding"] = self._compression
-            data = compressed(data, self._compression)
-        return message(data, attributes, key)
+            data = [compressed(b"".join(data), self._compression)]
+        return [message_head(sum(map(len, data)), attributes, key), *data]
 
 
 def compressed(data: bytes, compression: Literal["gzip", "zstd"]) -> bytes:

@@ -66,16 +66,16 @@ class Heads:
         return b"\x12" + varint(len(key) + len(data) + size) + key + data
 
 
-def message(data: bytes, attributes: Mapping[str, str], ordering_key: bytes) -> bytes:
-    """One message as a field of a publish request."""
+def message_head(size: int, attributes: Mapping[str, str], ordering_key: bytes) -> bytes:
+    """What stands in a request before the data of a message, of which there are so many bytes."""
     parts = [text(5, ordering_key)] if ordering_key else []
     parts += [text(2, text(1, name.encode()) + text(2, value.encode())) for name, value in attributes.items()]
-    parts += [b"\x0a", varint(len(data)), data]
-    return b"".join([b"\x12", varint(sum(map(len, parts))), *parts])
+    parts += [b"\x0a", varint(size)]
+    return b"".join([b"\x12", varint(sum(map(len, parts)) + size), *parts])
 
 
 def publish_request(topic: bytes, messages: Iterable[bytes]) -> bytes:
-    """A PublishRequest of messages that are encoded already, as `Heads` and `message` encode them."""
+    """A PublishRequest of messages that are encoded already, as `Heads` and `message_head` begin them."""
     return b"".join([text(1, topic), *messages])
 
 
