@@ -20,14 +20,14 @@ JUDGE_S = 1.0
 SILENCE_S = 2.0  # a longer pause between answers, an outage for one, counts as this much time
 SAMPLE_ENTRIES, WINDOW_S = 20, 4.0  # a shard is looked at when it has had so many, or for so long
 FACTOR_MIN = 0.02  # fifty hosts at it fill a shard; it keeps a worker sending, or it would learn nothing more
-GROWTH_PER_S = 0.02  # of the share
+GROWTH_PER_S = 0.02  # of the share, also while an experiment lasts
 CUT = 0.65  # deep enough that overload vanishes for seconds, in which the service's bucket fills again
 CUT_OF_ACCEPTED = 0.8  # where so many were refused that this is less
 PEAK_DECAY_PER_S, OVER_PEAK = 0.05, 1.3  # what exceeds the recent peak of the rate is no use to cut from
 TOLERANCE = 0.01  # of the entries refused, and one, is not worth going slower
 SIGMAS = 3.5  # above a baseline: so far chance goes
 SAME = 0.5  # of the refusals expected at an unchanged share: more than this means that the cut did nothing
-EVIDENCE = 3.0  # refusals to expect, or nothing is said
+EVIDENCE = 4.0  # refusals to expect; with fewer, as many as before say nothing yet
 CUTS_MIN, DEPTH = 2, 0.6  # cuts, and the part of the rate before, that a shard needs to prove a baseline
 BASELINE_MAX = 0.3  # more is overload, whatever else it looks like
 BASELINE_REFUSALS, BASELINE_SIGMAS = 12.0, 3.0  # to expect, before clearly fewer mean that the baseline fell
@@ -48,7 +48,7 @@ class Capacity:
         self._spent_s: Shards = np.zeros(count)
         self._span_s: Shards = np.zeros(count)
         self._peak: Shards = np.zeros(count)  # of the share that was sent
-        # The experiment that a shard is in: how it was before, and what was measured after its cuts.
+        # The experiment that a shard is in: how it was before, and what was measured after its last cut.
         self._phase = np.zeros(count, np.int8)
         self._cuts = np.zeros(count, np.int64)
         self._factor_before: Shards = np.ones(count)
@@ -95,6 +95,7 @@ class Capacity:
         rate = self._spent_s / np.maximum(self._span_s, 0.01)
         peak = np.maximum(rate, self._peak * (1 - PEAK_DECAY_PER_S * self._span_s))
         self._peak[full] = peak[full]
+        share = self._share(full)
         excess = self._excess(full)
         cut = full & (excess > 0) & (self._phase != SETTLING) & (self.factors > FACTOR_MIN)
         before = self.factors.copy()
@@ -103,10 +104,16 @@ class Capacity:
         self._phase[full & (self._phase == SETTLING)] = MEASURING
         self._fall()
         if cut.any():
-            self._cut(cut, before, np.maximum(excess, 0))
+            self._cut(cut, before, share, excess)
         for counted in (self._sent, self._throttled, self._spent_s, self._span_s):
             counted[full] = 0
         np.clip(self.factors, FACTOR_MIN, 1.0, out=self.factors)
+
+    def _share(self, full: NDArray[np.bool_]) -> Shards:
+        """[shards] throttled share; to few entries the mean is lent: chance chose those that look bad."""
+        mean = float(self._throttled[full].sum() / max(self._sent[full].sum(), 1))
+        share: Shards = (self._throttled + SAMPLE_ENTRIES * mean) / (self._sent + SAMPLE_ENTRIES)
+        return share
 
     def _excess(self, full: NDArray[np.bool_]) -> Shards:
         """[shards] throttled share above the baseline; 0 where that may be chance."""
@@ -117,34 +124,36 @@ class Capacity:
         if _clearly_more(throttled[full].sum(keepdims=True), sent[full].sum(keepdims=True), self._baseline):
             many |= share > self._baseline + TOLERANCE
         excess: Shards = many * (share - self._baseline) / (1 - self._baseline)
-        return excess
+        return np.maximum(excess, 0.0)
 
-    def _cut(self, shards: NDArray[np.bool_], before: Shards, excess: Shards) -> None:
+    def _cut(self, shards: NDArray[np.bool_], before: Shards, share: Shards, excess: Shards) -> None:
         """Slow `shards` down, from factors `before`, as the first or the next step of an experiment."""
         first = shards & (self._phase == FREE)
         self._factor_before[first] = before[first]
-        self._excess_before[first] = excess[first]
+        self._excess_before[first] = np.maximum(share - self._baseline, 0.0)[first]
         self._cuts[first] = 0
-        self._measured_sent[first] = self._measured_throttled[first] = 0
         # From what was sent, where that is less than what was allowed: else nothing would become slower.
         used = np.minimum(before, OVER_PEAK * self._peak)
         self.factors[shards] = (used * np.minimum(CUT, CUT_OF_ACCEPTED * (1 - excess)))[shards]
         self._cuts[shards] += 1
         self._phase[shards] = SETTLING
+        self._measured_sent[shards] = self._measured_throttled[shards] = 0
         self._calm_sent = self._calm_throttled = 0.0
 
     def _conclude(self, shards: NDArray[np.bool_], cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """See what the cuts of `shards` did; return which to cut now, when `cut` are too fast."""
         if not shards.any():
             return cut
-        sent, throttled = self._sent[shards], float(self._throttled[shards].sum())
-        self._measured_sent[shards] += sent
+        self._measured_sent[shards] += self._sent[shards]
         self._measured_throttled[shards] += self._throttled[shards]
+        sent, throttled = self._measured_sent[shards], float(self._measured_throttled[shards].sum())
         expected = float((sent * self._excess_before[shards]).sum())
-        same = expected > EVIDENCE and throttled - self._baseline * float(sent.sum()) > SAME * expected
+        same = throttled - self._baseline * float(sent.sum()) > SAME * expected
+        if same and expected <= EVIDENCE:
+            return cut
         slow = (self._cuts >= CUTS_MIN) & (self.factors <= DEPTH * self._factor_before)
         proof = shards & slow & same
-        share = float(self._measured_throttled[shards].sum() / self._measured_sent[shards].sum())
+        share = throttled / float(sent.sum())
         if proof.any() and share < BASELINE_MAX:
             self._baseline = max(self._baseline, share)
             self._calm_sent = self._calm_throttled = 0.0
