@@ -148,7 +148,7 @@ class Capacity:
         self._measured_throttled[shards] += self._throttled[shards]
         sent, throttled = self._measured_sent[shards], float(self._measured_throttled[shards].sum())
         expected = float((sent * self._excess_before[shards]).sum())
-        same = throttled - self._baseline * float(sent.sum()) > SAME * expected
+        same = throttled > (self._baseline + TOLERANCE) * float(sent.sum()) + SAME * expected
         if same and expected <= EVIDENCE:
             return cut
         slow = (self._cuts >= CUTS_MIN) & (self.factors <= DEPTH * self._factor_before)
