@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import routes
-from tickerd.kinesis.aggregate import KPL, LINES, Aggregation, Aggregator, Written
+from tickerd.kinesis.aggregate import KPL, LINES, Aggregation, Aggregator, Filled, Written
 from tickerd.kinesis.calls import OversizeError
 from tickerd.kinesis.rows import Rows
 
@@ -20,21 +20,19 @@ def written(aggregation: Aggregation, rows: Rows) -> Written:
     return all_of_them
 
 
-def filled(
-    aggregation: Aggregation, rows: Rows, entry_bytes_max: int, *, whole: bool
-) -> list[tuple[int, bytes]]:
+def filled(aggregation: Aggregation, rows: Rows, entry_bytes_max: int, *, whole: bool) -> list[Filled]:
     data = memoryview(bytearray(written(aggregation, rows).data))
     return aggregation.fill(rows, data, routes.route(), entry_bytes_max, whole)
 
 
 def joined(aggregation: Aggregation, rows: Rows) -> bytes:
     """All of them in one."""
-    ((_, data),) = filled(aggregation, rows, 2**30, whole=True)
+    ((data, _, _),) = filled(aggregation, rows, 2**30, whole=True)
     return data
 
 
 def cut_lines(rows: Rows, entry_bytes_max: int) -> list[int]:
-    return [stop for stop, _ in filled(LINES, rows, entry_bytes_max, whole=False)]
+    return [each.stop for each in filled(LINES, rows, entry_bytes_max, whole=False)]
 
 
 def lines_of(sizes: list[int], entry_bytes_max: int) -> list[int]:

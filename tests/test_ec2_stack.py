@@ -20,6 +20,7 @@ from tickerd.observe.embedded import GROUP, NAMESPACE
 EC2 = Path(__file__).parents[1] / "systemd" / "ec2"
 TEMPLATE = (EC2 / "template.yaml").read_text()
 REGION = "eu-central-1"
+DATABASE_USER = f"arn:aws:rds-db:{REGION}:123456789012:dbuser:db-ABC/tickerd"
 # moto takes these for granted, without making them: what they say is checked by cfn-lint alone.
 SKIPPED = {"AWS::AutoScaling::ScalingPolicy", "AWS::AutoScaling::WarmPool", "AWS::CloudWatch::Alarm"}
 
@@ -56,6 +57,8 @@ def stack() -> Iterator[Stack]:
                 "FleetRecordsPerSecond": "20000",
                 "WarmHosts": "1",
                 "HostsMin": "2",
+                "DatabaseUrl": "postgresql://tickerd@ticks.rds:5432/market",
+                "DatabaseUser": "db-ABC/tickerd",
             }
             cloudformation = clients["cloudformation"]
             cloudformation.create_stack(
@@ -128,6 +131,10 @@ def test_the_user_data_is_a_script_that_installs_and_starts(stack: Stack) -> Non
     assert script.startswith("#!/bin/bash\n")
     assert "${" not in script.replace("${...}", "")
     assert "TICKERD_RATE__FLEET_RECORDS_PER_SECOND=20000\n" in script
+    assert (
+        "\nTICKERD_DATABASE__URL=postgresql://tickerd@ticks.rds:5432/market\nTICKERD_DATABASE__IAM=true\n"
+        in script
+    )
     checked = subprocess.run(
         [shutil.which("bash") or "bash", "-n"], input=script, text=True, capture_output=True, check=False
     )
@@ -160,6 +167,7 @@ def test_the_role_may_what_it_needs_and_no_more(stack: Stack) -> None:
             "logs:CreateLogStream",
             "logs:PutLogEvents",
             "s3:GetObject",
+            "rds-db:connect",
         ),
     }
     # The one action that knows no narrower resource.
@@ -173,6 +181,7 @@ def test_the_role_may_what_it_needs_and_no_more(stack: Stack) -> None:
         elif "Lifecycle" in action:
             assert where.startswith(f"arn:aws:autoscaling:{REGION}:123456789012:autoScalingGroup:*:")
             assert where.endswith(":autoScalingGroupName/ticks-hosts")
+    assert allowed["rds-db:connect"] == DATABASE_USER
     assert allowed["s3:GetObject"] == "arn:aws:s3:::bundles/tickerd/bundle.tar.gz"
     assert allowed["logs:PutLogEvents"] == allowed["logs:CreateLogStream"]
     assert allowed["logs:PutLogEvents"].removesuffix(":*").endswith(":log-group:/tickerd/ticks")

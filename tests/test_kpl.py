@@ -41,13 +41,8 @@ def aggregate(keys: Sequence[int], data: Sequence[bytes], table: Sequence[bytes]
     """The aggregate of records with these keys, numbers of the table."""
     sizes = np.fromiter(map(len, data), np.int32, len(data))
     written = b"".join(chain.from_iterable(zip(heads(sizes), data, strict=True)))
-    return kpl.aggregate(
-        np.array(keys, np.int32),
-        sizes,
-        memoryview(bytearray(written)),
-        KeyTable(table),
-        list(dict.fromkeys(keys)),
-    )
+    members = kpl.Members(np.array(keys, np.int32), sizes, memoryview(bytearray(written)), KeyTable(table))
+    return members.aggregate(0, max(len(keys), len(data)), list(dict.fromkeys(keys)))
 
 
 def cut(
@@ -58,7 +53,7 @@ def cut(
     whole: bool = False,
 ) -> list[int]:
     """Where aggregates end; each has the keys of its records in the order of their first."""
-    cuts = kpl.cut(keys, sizes, table, entry_bytes_max, whole=whole)
+    cuts = kpl.Members(keys, sizes, memoryview(b""), table).cut(entry_bytes_max, whole=whole)
     for (start, _), (stop, used) in pairwise([kpl.Cut(0, []), *cuts]):
         assert used == list(dict.fromkeys(keys[start:stop].tolist()))
     return [each.stop for each in cuts]

@@ -52,7 +52,7 @@ def own_server(tmp_path: Path) -> Iterator[PostgreSQL]:
 async def until_down(store: Store, code: str, *words: str) -> str:
     """Wait for the fault; its message is one line, names what is wrong and holds no password."""
     assert code in CODES
-    await until(code, lambda: store.condition.state == "down" and store.errors[code])
+    await until(code, lambda: store.condition.state == "down" and store.condition.errors[code])
     message = store.condition.message
     assert all(word in message for word in words), message
     assert PASSWORD not in message
@@ -159,10 +159,10 @@ def test_a_file_that_is_gone_while_it_is_in_use_is_told_and_made_anew(
             for file in sqlite.directory.glob(files):
                 file.unlink()
             removed_ms = time.time_ns() // 1_000_000
-            await until("the fault", lambda: store.errors["no_database"])
+            await until("the fault", lambda: store.condition.errors["no_database"])
             await until_up(store)
             await until_up(store)
-            assert store.errors.total() == 1
+            assert store.condition.errors.total() == 1
             assert store.held
             assert store.held.first_ms > removed_ms - 1000, "it says to hold what went with the file"
 
@@ -210,6 +210,7 @@ def test_a_path_that_cannot_be_a_file_is_one_line_of_the_command(
         "postgresql:///d?host=a:5432,b:99999": "port 99999: right is",
         "postgresql:///d?host=a&host=b:0": "port 0: right is",
         "postgresql://h/d?sslmode=bogus": "sslmode = 'bogus': right is one of disable, allow, prefer, requ",
+        "postgresql://h/d?sslmode=verify-full": "sslmode = 'verify-full' needs database.tls_ca_file",
         "postgresql://h/d?sslmode=require&sslmode=disable": "right is one of disable",
     }.items(),
 )
@@ -313,7 +314,7 @@ def test_a_table_that_somebody_reads_for_long_is_written_all_the_same(postgresql
         await reader.fetch("SELECT count(*) FROM stock_prices")
         await reader.fetch("SELECT count(*) FROM forex_exchange_rates")
         async with following(settings, postgresql.directory) as store:
-            await until("what cannot be removed", lambda: store.errors["locked"])
+            await until("what cannot be removed", lambda: store.condition.errors["locked"])
             await until_up(store)
             await until_up(store)
             assert postgresql.times_ms()[0] == old_ms
@@ -398,7 +399,7 @@ def test_a_commit_whose_acknowledgement_was_lost_doubles_nothing(postgresql: Any
                     swallow.append(b"COMMIT;")
                     await until("a lost acknowledgement", lambda: not swallow)
                 await until_up(store)
-                assert store.errors["unreachable"] >= 3
+                assert store.condition.errors["unreachable"] >= 3
 
     run(story())
     times = postgresql.times_ms()

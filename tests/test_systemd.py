@@ -372,6 +372,7 @@ USER_DATA = {
     "AWS::Region": "eu-central-1",
     "RecordsPerSecond": "700",
     "FleetRecordsPerSecond": "0",
+    "Database": "",
 }
 DNF = """#!/bin/sh
 # Nothing is installed but the agent, as far as it is needed: it tells what it was asked for.
@@ -401,7 +402,9 @@ def test_the_user_data_of_the_template_installs_without_an_index_and_its_metrics
     machine.run("/opt/stage/systemd/install.sh", "--uninstall")
     machine.run("rm", "-rf", "/etc/tickerd", "/var/lib/tickerd")
     template = (ROOT / "systemd" / "ec2" / "template.yaml").read_text()
-    script = textwrap.dedent(template.split("Fn::Base64: !Sub |\n")[1].split("\n  Group:")[0])
+    script = textwrap.dedent(
+        template.split("Fn::Sub:\n              - |\n")[1].split("\n              - Database:")[0]
+    )
     for name, value in USER_DATA.items():
         script = script.replace(f"${{{name}}}", value)
     assert "${" not in script

@@ -128,8 +128,9 @@ def test_a_doubled_record_is_a_duplicate(endpoint: str, source: Made, pack: Any)
 
 @pytest.mark.parametrize("pack", [plain, lines, aggregated])
 def test_a_reordered_record_is_out_of_order(endpoint: str, source: Made, pack: Any) -> None:
-    key = source.keyed[0][0]
-    first, second, *_ = [at for at, keyed in enumerate(source.keyed) if keyed[0] == key]
+    keys = [key for key, _ in source.keyed]
+    first = next(at for at, key in enumerate(keys) if key in keys[at + 1 :])
+    second = keys.index(keys[first], first + 1)
     swapped = list(source.keyed)
     swapped[first], swapped[second] = swapped[second], swapped[first]
     report = judged(endpoint, pack(swapped), source.account)

@@ -27,42 +27,53 @@ class Written(NamedTuple):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def own(self) -> "Written":
+        """The same in columns of its own: what waits must not keep all that it was cut from alive."""
+        return Written(self.rows.own_columns(), self.data)
+
+
+class Filled(NamedTuple):
+    """The data of an entry, and where it ends among the records of its shard, and among their bytes."""
+
+    data: bytes
+    stop: int
+    end: int
+
 
 class Aggregation(NamedTuple):
     """One way of aggregating.
 
     before: what stands before each record of these sizes, [records]; None: nothing. lines: each ends with a
-    newline. sizes: bytes of each record with these, [records]. fill: the entries of the records of one shard,
-    each with where it ends among them. Given are the records and how they are written, which it may change,
-    their route, the most bytes of an entry with its key, and whether the last entry may be one that is not
-    full. split: the records of an entry that has so many. must_land: whether consumers take an entry only
-    from the shard to which all its keys belong.
+    newline. sizes: bytes of each record with these, [records]. fill: the entries of the records of one shard.
+    Given are the records and how they are written, which it may change, their route, the most bytes of an
+    entry with its key, and whether the last entry may be one that is not full. split: the records of an
+    entry that has so many. must_land: whether consumers take an entry only from the shard to which all its
+    keys belong.
     """
 
     before: Callable[[NDArray[np.int32]], Objects] | None
     lines: bool
     sizes: Callable[[NDArray[np.int32]], NDArray[np.int64]]
-    fill: Callable[[Rows, memoryview, Route, int, bool], list[tuple[int, bytes]]]
+    fill: Callable[[Rows, memoryview, Route, int, bool], list[Filled]]
     split: Callable[[bytes, int], list[bytes]]
     must_land: bool
 
 
 def _fill_kpl(
     rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
-) -> list[tuple[int, bytes]]:
-    entries: list[tuple[int, bytes]] = []
-    ends = kpl.record_bytes(rows.sizes).cumsum()
-    start = sent = 0
-    for stop, used in kpl.cut(rows.keys, rows.sizes, route.key_table, entry_bytes_max, whole=whole):
-        end = int(ends[stop - 1])
+) -> list[Filled]:
+    members = kpl.Members(rows.keys, rows.sizes, written, route.key_table)
+    filled: list[Filled] = []
+    start = 0
+    for stop, used in members.cut(entry_bytes_max, whole=whole):
+        end = int(members.ends[stop - 1])
         if stop - start == 1:  # the library, too, sends a record that has no company as it is
             data = bytes(written[end - int(rows.sizes[start]) : end])
         else:
-            some = slice(start, stop)
-            data = kpl.aggregate(rows.keys[some], rows.sizes[some], written[sent:end], route.key_table, used)
-        entries.append((stop, data))
-        start, sent = stop, end
-    return entries
+            data = members.aggregate(start, stop, used)
+        filled.append(Filled(data, stop, end))
+        start = stop
+    return filled
 
 
 def _split_kpl(data: bytes, records: int) -> list[bytes]:
@@ -71,21 +82,21 @@ def _split_kpl(data: bytes, records: int) -> list[bytes]:
 
 def _fill_lines(
     rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
-) -> list[tuple[int, bytes]]:
-    entries: list[tuple[int, bytes]] = []
+) -> list[Filled]:
+    filled: list[Filled] = []
     ends = _line_bytes(rows.sizes).cumsum()
     start = sent = 0
     while start < len(rows):
-        room = entry_bytes_max - int(
-            route.key_bytes[rows.keys[start]]
-        )  # the entry has its first record's key
+        room = entry_bytes_max - route.key_bytes.item(
+            rows.keys.item(start)
+        )  # its first record's key is its own
         stop = max(start + 1, int(ends.searchsorted(sent + room, side="right")))
         end = int(ends[stop - 1])
         if stop == len(rows) and end - sent < room and not whole:
             break
-        entries.append((stop, bytes(written[sent:end])))
+        filled.append(Filled(bytes(written[sent:end]), stop, end))
         start, sent = stop, end
-    return entries
+    return filled
 
 
 def _split_lines(data: bytes, records: int) -> list[bytes]:
@@ -93,7 +104,7 @@ def _split_lines(data: bytes, records: int) -> list[bytes]:
 
 
 def _line_bytes(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-    return sizes.astype(np.int64) + 1
+    return np.add(sizes, 1, dtype=np.int64)
 
 
 KPL = Aggregation(
@@ -152,7 +163,7 @@ class Aggregator:
         data = rows.texts.runs(order, stops, before, lines=self._aggregation.lines)
         ordered = rows.with_texts(None).pick(order)
         for (start, stop), run in zip(pairwise([0, *stops]), data, strict=True):
-            yield Written(ordered.part(start, stop).own_columns(), run)
+            yield Written(ordered.part(start, stop), run)
 
     def entries(
         self, written: Sequence[Written], route: Route, *, whole: bool
@@ -161,16 +172,14 @@ class Aggregator:
 
         OversizeError for a record that the stream does not take.
         """
-        rows = joined([piece.rows for piece in written])
+        rows = joined([piece.rows for piece in written]) if len(written) > 1 else written[0].own().rows
         data = memoryview(bytearray().join([piece.data for piece in written]))
         entries: list[Entry] = []
-        start = 0
-        for stop, entry in self._aggregation.fill(rows, data, route, self.aggregate_bytes_max, whole):
+        start = sent = 0
+        for entry, stop, end in self._aggregation.fill(rows, data, route, self.aggregate_bytes_max, whole):
             entries.append(self._entry(rows.part(start, stop), entry, route))
-            start = stop
-        left = rows.part(start, len(rows)).own_columns()
-        left_bytes = int(self._aggregation.sizes(left.sizes).sum())
-        return entries, Written(left, bytes(data[len(data) - left_bytes :]))
+            start, sent = stop, end
+        return entries, Written(rows.part(start, len(rows)), bytes(data[sent:])).own()
 
     def records(self, entry: Entry) -> Rows:
         """An entry's records as they were before."""

@@ -28,6 +28,7 @@ USER_TAG_KEY = 0x0A  # Tag
 VARINT_STEPS = np.array([2**7, 2**14, 2**21, 2**28], dtype=np.int64)
 
 INDEXES_OF_A_BYTE = 128
+LARGER_INDEX_BYTES = 5  # more than that of a byte, at most, with the length that may grow by one
 SIZES_KEPT = 4096  # bytes of data; what is larger is rare
 
 
@@ -39,6 +40,7 @@ class KeyTable:
         self.fields = [bytes((PARTITION_KEY, *varint(len(key)))) + key for key in keys]
         """[keys] the field of the aggregate's table that holds it."""
         self.field_bytes = np.array(list(map(len, self.fields)), dtype=np.int64)
+        self.all_field_bytes = int(self.field_bytes.sum())
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -63,36 +65,93 @@ def heads(sizes: NDArray[np.int32]) -> NDArray[np.object_]:
     return found
 
 
-def aggregate(
-    keys: NDArray[np.int32],
-    sizes: NDArray[np.int32],
-    written: memoryview,
-    table: KeyTable,
-    used: Sequence[int],
-) -> bytes:
-    """One aggregated record of at least one record.
+class Cut(NamedTuple):
+    """An aggregate among records: where it ends, and its keys in the order of their first records."""
+
+    stop: int
+    used: list[int]
+
+
+class Members:
+    """Records of one shard that become aggregates, one after the other.
 
     `keys`: [records] the number of each record's partition key in the table; `sizes`: [records] bytes of its
-    data; `written`: each record's head and data, in which the indexes are set; `used`: the keys in the order
-    of their first records, which take the indexes from 0 on. Raises ValueError when these are not of one
-    length or are empty: an empty aggregate would be read as data.
+    data; `written`: of each the head and the data, in which the indexes of the keys are set.
     """
-    ends = record_bytes(sizes).cumsum()
-    if not len(keys) or len(keys) != len(sizes) or ends[-1] != len(written):
-        raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys, {len(written)} bytes")
-    indexes = np.empty(len(table), np.int64)
-    indexes[used] = np.arange(len(used))
-    records: memoryview | bytes = written
-    if len(used) <= INDEXES_OF_A_BYTE:
-        np.frombuffer(written, np.uint8)[ends - _bytes_from_index(sizes)] = indexes[keys]
-    else:
-        data = [written[end - size : end] for end, size in zip(ends.tolist(), sizes.tolist(), strict=True)]
-        heads_of_records = map(_head, indexes[keys].tolist(), sizes.tolist())
-        records = b"".join(chain.from_iterable(zip(heads_of_records, data, strict=True)))
-    tables = b"".join([table.fields[key] for key in used])
-    digest = hashlib.md5(tables, usedforsecurity=False)
-    digest.update(records)
-    return b"".join((MAGIC, tables, records, digest.digest()))
+
+    def __init__(
+        self, keys: NDArray[np.int32], sizes: NDArray[np.int32], written: memoryview, table: KeyTable
+    ) -> None:
+        self.ends = record_bytes(sizes).cumsum()
+        """[records] where each ends in `written`."""
+        self._keys, self._sizes = keys, sizes
+        self._written, self._table = written, table
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def cut(self, entry_bytes_max: int, *, whole: bool) -> list[Cut]:
+        """The aggregates of them.
+
+        An aggregate and the partition key of its entry, which is its first record's, have `entry_bytes_max`
+        bytes at most and leave no room for the next record. The last, unfilled one is left out unless they
+        are cut `whole`. A record too large for an aggregate is one of its own: it may yet go as it is.
+        """
+        cuts: list[Cut] = []
+        ends, table, numbers = self.ends, self._table, self._keys.tolist()
+        start = 0
+        while start < len(numbers):
+            # No aggregate from here on reaches beyond the window: its tables are not counted yet.
+            room = entry_bytes_max - table.key_bytes.item(numbers[start])
+            last = self._begin(start) + room - OVERHEAD_BYTES
+            most = ends[-1] + (len(numbers) - start) * LARGER_INDEX_BYTES + table.all_field_bytes
+            if not whole and most <= last:
+                break  # whichever keys they have
+            window = numbers[start : int(ends.searchsorted(last, side="right"))]
+            used = list(dict.fromkeys(window))
+            # As if every key of the window were used. Mostly those that fit use them all: then it is exact.
+            tables = sum([len(table.fields[key]) for key in used])
+            fitting = int(ends.searchsorted(last - tables, side="right")) - start
+            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or used[-1] not in window[:fitting]:
+                some = slice(start, start + len(window))
+                size = aggregate_bytes(self._keys[some], self._sizes[some], table)
+                # None, where the first alone is too large.
+                fitting = int(size.searchsorted(room, side="right"))
+                used = list(dict.fromkeys(numbers[start : start + max(1, fitting)]))
+            if start + fitting == len(numbers) and not whole:
+                break
+            start += max(1, fitting)
+            cuts.append(Cut(start, used))
+        return cuts
+
+    def aggregate(self, start: int, stop: int, used: Sequence[int]) -> bytes:
+        """The aggregated record of those from start up to stop; once, for it changes how they are written.
+
+        `used`: their keys in the order of their first records, which take the indexes from 0 on. Raises
+        ValueError when there are none, as an empty aggregate would be read as data, and when the columns are
+        not of one length.
+        """
+        keys, sizes = self._keys[start:stop], self._sizes[start:stop]
+        if not len(keys) or len(self) != len(self._sizes) or self.ends[-1] != len(self._written):
+            raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys")
+        indexes = np.empty(len(self._table), np.int64)
+        indexes[used] = np.arange(len(used))
+        begin, ends = self._begin(start), self.ends[start:stop]
+        records: memoryview | bytes = self._written[begin : int(ends[-1])]
+        if len(used) <= INDEXES_OF_A_BYTE:
+            np.frombuffer(self._written, np.uint8)[ends - _bytes_from_index(sizes)] = indexes[keys]
+        else:
+            places = zip((ends - begin).tolist(), sizes.tolist(), strict=True)
+            data = [records[end - size : end] for end, size in places]
+            heads_of_records = map(_head, indexes[keys].tolist(), sizes.tolist())
+            records = b"".join(chain.from_iterable(zip(heads_of_records, data, strict=True)))
+        tables = b"".join([self._table.fields[key] for key in used])
+        digest = hashlib.md5(tables, usedforsecurity=False)
+        digest.update(records)
+        return b"".join((MAGIC, tables, records, digest.digest()))
+
+    def _begin(self, start: int) -> int:
+        return int(self.ends[start - 1]) if start else 0
 
 
 def aggregate_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable) -> NDArray[np.int64]:
@@ -111,47 +170,6 @@ def aggregate_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], table: Ke
     grows = record_bytes(sizes, indexes[first_uses] if several else None)
     grows[new] += table.field_bytes[keys[new]]
     return OVERHEAD_BYTES + grows.cumsum()
-
-
-class Cut(NamedTuple):
-    """An aggregate among records: where it ends, and its keys in the order of their first records."""
-
-    stop: int
-    used: list[int]
-
-
-def cut(
-    keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable, entry_bytes_max: int, *, whole: bool
-) -> list[Cut]:
-    """The aggregates among the records of one shard, one after the other.
-
-    Arguments as in `aggregate_bytes`. An aggregate and the partition key of its entry, which is its first
-    record's, have `entry_bytes_max` bytes at most and leave no room for the next record. The last, unfilled
-    one is left out unless they are cut `whole`. A record too large for an aggregate is one of its own: it may
-    yet go as it is.
-    """
-    cuts: list[Cut] = []
-    ends, numbers = record_bytes(sizes).cumsum(), keys.tolist()
-    start = 0
-    while start < len(keys):
-        # No aggregate from here on reaches beyond the window: its tables are not counted yet.
-        sent = int(ends[start - 1]) if start else 0
-        room = entry_bytes_max - int(table.key_bytes[keys[start]])
-        stop = int(ends.searchsorted(sent + room - OVERHEAD_BYTES, side="right"))
-        window = numbers[start:stop]
-        used = list(dict.fromkeys(window))
-        # As if every key of the window were used. Mostly those that fit do use them all: then it is exact.
-        tables = int(table.field_bytes[used].sum())
-        fitting = int(ends.searchsorted(sent + room - OVERHEAD_BYTES - tables, side="right")) - start
-        if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or len(set(window[:fitting])) < len(used):
-            size = aggregate_bytes(keys[start:stop], sizes[start:stop], table)
-            fitting = int(size.searchsorted(room, side="right"))  # none, where the first alone is too large
-        if start + fitting == len(keys) and not whole:
-            break
-        stop = start + max(1, fitting)
-        cuts.append(Cut(stop, list(dict.fromkeys(numbers[start:stop]))))
-        start = stop
-    return cuts
 
 
 def record_bytes(sizes: NDArray[np.int32], indexes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:

@@ -60,10 +60,12 @@ class LaneOutbox:
         self.waiting_bytes += int(rows.sizes.sum())
         self._since_s = min(self._since_s, now_s)
         for lane, written in self._by_lane(rows):
-            lane.open.append(written)
             lane.open_bytes += len(written.data)
             if lane.open_bytes >= self._aggregator.aggregate_bytes_max - FRAMING_BYTES:
+                lane.open.append(written)
                 self._close(lane, whole=False)
+            else:
+                lane.open.append(written.own())
 
     def take(self, now_s: float) -> LaneCall | None:
         """The next call of entries that may go now."""

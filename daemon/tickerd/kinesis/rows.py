@@ -54,7 +54,7 @@ class Rows:
         )
 
     def own_columns(self) -> "Rows":
-        """Without texts, in columns of its own: a part that waits long must not keep the whole alive."""
+        """Without texts, in columns of its own."""
         return Rows(None, self.keys.copy(), self.feeds.copy(), self.frames.copy(), self.sizes.copy())
 
     def with_texts(self, texts: Texts | None) -> "Rows":

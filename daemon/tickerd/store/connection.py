@@ -35,6 +35,7 @@ ERRORS = (
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """What libpq's sslmode may be, and asyncpg's."""
+VERIFYING = ("verify-ca", "verify-full")
 
 Token = Callable[[], Awaitable[str]]
 
@@ -59,6 +60,11 @@ def address(settings: Settings, state: Path) -> URL:
     if mode is not None and mode not in SSL_MODES:
         raise AddressError(
             f"database.url: sslmode = {str(mode)[:40]!r}: right is one of {', '.join(SSL_MODES)}"
+        )
+    if mode in VERIFYING and not settings.database.tls_ca_file:
+        raise AddressError(
+            f"database.url: sslmode = {mode!r} needs database.tls_ca_file, the path of the authorities; "
+            "RDS: of its global-bundle.pem"
         )
     for port in _ports(url):
         if not 1 <= port <= 65_535:

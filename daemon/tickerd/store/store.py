@@ -27,7 +27,8 @@ from tickerd.recipe import market_digest, market_of
 from tickerd.settings import Settings
 from tickerd.snapshots import Snapshots
 from tickerd.store import kept
-from tickerd.store.faults import AddressError, Fault
+from tickerd.store.condition import Condition
+from tickerd.store.faults import AddressError
 from tickerd.store.stretches import DAY_MS, made, wanted
 
 if TYPE_CHECKING:
@@ -44,14 +45,6 @@ FILL_REST = 1.0  # while filling in, so much rest for the time that a piece took
 log = logging.getLogger(__name__)
 
 MarketNow = Callable[[], tuple[Recipe, Universe]]
-
-
-class Condition(msgspec.Struct):
-    """How the database is: "off", "waiting" (for the workers), "up", "down" or "unusable" (the settings)."""
-
-    state: str
-    message: str = ""
-    since_s: float = 0.0  # UTC, seconds since 1970
 
 
 class Told(NamedTuple):
@@ -73,11 +66,10 @@ class Store:
         self._task: asyncio.Task[None] | None = None
         self._errors: tuple[type[BaseException], ...] = ()
         self._remove_at_s = float("-inf")
-        self.condition = Condition("waiting" if settings.database.url else "off", since_s=time.time())
+        self.condition = Condition("waiting" if settings.database.url else "off")
         self.rows_written: Counter[str] = Counter()
         self.snapshots_written = 0
         self.snapshots_skipped = 0
-        self.errors: Counter[str] = Counter()
         self.held: Held | None = None
         self.catalogue = "settings"
 
@@ -157,7 +149,7 @@ class Store:
             return self._with_kept(settings)
         except self._errors as error:
             assert self._database is not None
-            self._down(self._database.fault(error))
+            self.condition.down(self._database.fault(error))
             return self._with_kept(settings)
         if universe is None:
             settings = self._with_kept(settings)
@@ -217,19 +209,19 @@ class Store:
         try:
             database = await self._opened()
         except AddressError as error:
-            self._condition("unusable", str(error))
+            self.condition.unusable(str(error))
             log.error("%s; the daemon goes on without a database", error)
             return
         while True:
             try:
                 await database.check()
-                self._condition("up")
+                self.condition.up()
                 while True:
                     await self._write(database)
                     pause_s = PAUSE_MIN_S
                     await asyncio.sleep(self._until_next_s())
             except self._errors as error:
-                self._down(database.fault(error))
+                self.condition.down(database.fault(error))
                 with contextlib.suppress(*self._errors):
                     await database.disconnect()
             await asyncio.sleep(pause_s * random.uniform(0.5, 1))
@@ -284,7 +276,7 @@ class Store:
             fault = database.fault(error)
             if fault.code != "locked":
                 raise
-            self.errors[fault.code] += 1
+            self.condition.errors[fault.code] += 1
             return
         self._remove_at_s = time.monotonic() + RETENTION_EVERY_S
 
@@ -304,27 +296,10 @@ class Store:
         every_s = self._settings.database.snapshot_every_s
         return every_s - time.time() % every_s + random.uniform(0, min(JITTER_MAX_S, every_s / 4))
 
-    # How it is.
-
-    def _condition(self, state: str, message: str = "") -> None:
-        if (state, message) != (self.condition.state, self.condition.message):
-            if state == "up" and self.condition.state == "down":
-                away_s = round(time.time() - self.condition.since_s, 1)
-                log.info("the database is there again", extra={"away_s": away_s})
-            since_s = self.condition.since_s if state == self.condition.state else time.time()
-            self.condition = Condition(state, message, since_s)
-
-    def _down(self, fault: Fault) -> None:
-        """Told once for each cause; the attempts that follow are only counted."""
-        self.errors[fault.code] += 1
-        if (self.condition.state, self.condition.message) != ("down", fault.message):
-            log.error("%s; streaming goes on without it", fault.message)
-        self._condition("down", fault.message)
-
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             log.error("the work on the database ended by a bug of tickerd", exc_info=task.exception())
-            self._condition("unusable", "ended by a bug of tickerd; see the log")
+            self.condition.unusable("ended by a bug of tickerd; see the log")
 
 
 def with_universe(settings: Settings, directory: str) -> Settings:

@@ -100,7 +100,7 @@ def _of_store(store: Store) -> Iterator[Metric]:
         CounterMetricFamily(
             "tickerd_database_errors", "Failed attempts, by what failed.", labels=["error_code"]
         ),
-        (([code], store.errors[code]) for code in CODES),
+        (([code], store.condition.errors[code]) for code in CODES),
     )
 
 

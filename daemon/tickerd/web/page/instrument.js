@@ -102,11 +102,12 @@ export class Instrument {
     if (visible) this.update();
   }
 
-  // Take up those of these stories that are about the instrument and not known yet.
+  // Take up those of these stories that are about the instrument and not known yet: the greeting and the first
+  // event after it tell some of them twice.
   know(stories) {
     const subjects = this.symbol.split("/");
-    const known = new Set(this.stories.map(({ story_id: id }) => id));
-    this.stories.push(...stories.filter(({ symbol, story_id: id }) => subjects.includes(symbol) && !known.has(id)));
+    const known = new Map([...this.stories, ...stories].map((story) => [story.story_id, story]));
+    this.stories = [...known.values()].filter(({ symbol }) => subjects.includes(symbol));
     this.stories.sort((a, b) => a.time_ms - b.time_ms);
   }
 
