@@ -24,6 +24,8 @@ class Host:
 
     offered: float
     starts_s: float = 0.0
+    pauses: float = 0.0  # so often in a second, when others use the machine: for 0.3 s in the mean
+    away_until_s: float = 0.0
     waiting: Counts = field(default_factory=lambda: np.zeros(SHARDS, np.int64))
     stored: int = 0
     throttled: int = 0
@@ -48,7 +50,9 @@ def simulate(
             host.pacer.answered(sent, throttled, throttled * ENTRY_BYTES, now_s)
         for number in random.permutation(len(hosts)):
             host = hosts[number]
-            if now_s < host.starts_s:
+            if random.random() < host.pauses * TICK_S:
+                host.away_until_s = now_s + random.exponential(0.3)
+            if now_s < max(host.starts_s, host.away_until_s):
                 continue
             host.waiting += random.poisson(host.offered * TICK_S, SHARDS)
             np.minimum(host.waiting, SHARD_ENTRIES_PER_SECOND, out=host.waiting)
@@ -87,6 +91,19 @@ def test_two_hosts_that_offer_half_too_much_share_alike_and_are_seldom_throttled
     assert 0.4 <= first <= 0.6
     assert throttled_share(hosts) < 0.05
     assert used_share(hosts, 100) > 0.85
+
+
+@pytest.mark.parametrize("later_s", [0.0, 20.0])
+def test_two_hosts_on_busy_machines_share_alike_within_seconds_in_each_of_many_runs(later_s: float) -> None:
+    shares = []
+    for seed in range(8):
+        hosts = [Host(750.0, pauses=1.0), Host(750.0, later_s + 0.3 * seed, pauses=1.0)]
+        simulate(hosts, later_s + 60, seed, settled_s=later_s + 20)
+        shares.append(hosts[0].stored / (hosts[0].stored + hosts[1].stored))
+        assert throttled_share(hosts) < 0.05
+        assert used_share(hosts, 40) > 0.8
+    assert 0.4 <= min(shares) <= max(shares) <= 0.6, shares
+    assert np.std(shares) < 0.05, shares
 
 
 def test_ten_hosts_that_offer_four_times_too_much_share_alike_and_use_the_shards() -> None:
