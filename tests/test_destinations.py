@@ -4,12 +4,15 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from daemon import Host, Json, Stream
 from pubsub_services import fake_pubsub
 
 SMALL: Json = {"rate__records_per_second": 500, "database__url": ""}
 
 
+@pytest.mark.slow
 def test_a_reload_leads_to_another_destination_and_nothing_is_lost_in_either(
     host: Host, stream: Stream, tmp_path: Path
 ) -> None:
@@ -43,6 +46,7 @@ def test_a_reload_leads_to_another_destination_and_nothing_is_lost_in_either(
         assert source["records"] == min(seqs[source["source"]])
 
 
+@pytest.mark.slow
 def test_check_says_where_records_would_go(host: Host, tmp_path: Path) -> None:
     def checked(*sets: str, online: bool = False) -> tuple[int, str]:
         arguments = [part for each in ("database.url=", *sets) for part in ("--set", each)]

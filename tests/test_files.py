@@ -178,6 +178,7 @@ def test_a_directory_that_cannot_be_written_is_told_and_taken_when_it_can(host: 
         assert all_is_there(host.verify(files))
 
 
+@pytest.mark.slow
 def test_a_path_that_is_no_directory_is_told_and_a_stop_leaves_what_is_owed(
     host: Host, tmp_path: Path
 ) -> None:

@@ -181,6 +181,7 @@ def service_account(directory: Path, token_uri: str) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_tls_and_tokens_of_a_service_account_which_are_renewed_when_they_are_refused(
     host: Host, tmp_path: Path
 ) -> None:
