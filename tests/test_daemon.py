@@ -25,8 +25,8 @@ def at_rest(daemon: Daemon) -> None:
     """Wait until a daemon whose rate falls to nothing has delivered everything."""
 
     def rests(status: Json) -> bool:
-        totals = status["totals"]
-        return bool(totals["generated"] and not status["rates"]["target"] and not totals["owed"])
+        begun = all(worker["generated"] for worker in status["workers"])
+        return bool(begun and not status["rates"]["target"] and not status["totals"]["owed"])
 
     daemon.until("rest", rests)
 

@@ -185,7 +185,7 @@ def test_the_status_has_the_contracts_shape(host: Host) -> None:
     status = page(host, "/status").json()
     assert list(status) == [
         *("version", "run", "state", "draining", "rates", "totals", "lag_seconds"),
-        *("stream", "database", "limits", "errors", "workers"),
+        *("destination", "stream", "database", "limits", "errors", "workers"),
     ]
     assert status["run"] == host.supervisor.current_run.identity.run
     assert (status["state"], status["draining"]) == ("running", False)
