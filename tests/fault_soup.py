@@ -32,7 +32,7 @@ FAULTS = {"throttled": 0.1, "error": 0.05, "lost_ack": 0.02}
 KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}  # any will do
 RESHARD_S, KILL_S, OUTAGE_S = 5, 20, 10
 SHARDS, SHARDS_ADDED_MAX = 8, 8
-# With limits. Of "none" so many that hardly two busy instruments meet in one; of the others as many as carry some
+# With limits. Of "none" so many that hardly two busy instruments meet in one; of the others as many as carry
 # 12,000 records/s: the endpoint still holds all of them when, half an hour later, it all has caught up.
 SHARDS_WITH_LIMITS = {"none": 128, "even": 16, "kpl-key": 3, "lines": 3}
 CEILING_SHARE = 0.8
