@@ -25,8 +25,9 @@ def at_rest(daemon: Daemon) -> None:
     """Wait until a daemon whose rate falls to nothing has delivered everything."""
 
     def rests(status: Json) -> bool:
-        begun = all(worker["generated"] for worker in status["workers"])
-        return bool(begun and not status["rates"]["target"] and not status["totals"]["owed"])
+        totals = status["totals"]
+        begun = totals["generated"] and all(worker["generated"] for worker in status["workers"])
+        return bool(begun and not status["rates"]["target"] and not totals["owed"])
 
     daemon.until("rest", rests)
 
@@ -323,7 +324,7 @@ def state(tmp_path_factory: pytest.TempPathFactory, shared_local: Local) -> Path
     host = Host(tmp_path_factory.mktemp("used"))
     try:
         settings = shared_local.create().settings
-        assert host.run("--seconds", "0.5", **settings, source__workers=1).wait() == 0
+        assert host.run("--records", "100", **settings, source__workers=1).wait() == 0
     finally:
         host.close()
     return host.state

@@ -464,7 +464,7 @@ def daemon(endpoint: Endpoint, state: Path, *sets: str) -> list[str]:
     return [argument for each in given for argument in ("--set", each)]
 
 
-@pytest.mark.parametrize("form", ["json", "msgpack"])
+@pytest.mark.parametrize("form", ["json", pytest.param("msgpack", marks=pytest.mark.slow)])
 def test_what_a_daemon_delivered_is_what_generate_makes(
     endpoint: Endpoint, tmp_path: Path, form: str
 ) -> None:

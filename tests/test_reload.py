@@ -194,7 +194,7 @@ def test_other_settings_of_delivery_reach_one_worker_after_the_other(configured:
     ended_well(configured, daemon)
 
 
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_another_number_of_workers_loses_nothing_and_no_counter_falls(
     configured: Configured, workers: int
 ) -> None:
