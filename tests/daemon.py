@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
@@ -64,6 +64,13 @@ def _request(
         return answer.status, answer.read().decode()
     finally:
         connection.close()
+
+
+def killed(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
+    """Send processes a signal; one that has ended meanwhile is none the worse for it."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def dies_with_the_tests() -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import Daemon, Destination, Host, Json, eventually
+from daemon import Daemon, Destination, Host, Json, eventually, killed
 from disks import small_disk
 from tickerd.files import members
 from tickerd.files.leftovers import finish_leftovers, lock
@@ -98,9 +97,8 @@ def test_a_kill_leaves_no_half_line_in_a_finished_file_and_loses_nothing(
     daemon = host.run(**files.settings, **how)
     for kill in range(3):
         daemon.until_acked(8000 * (kill + 1))
-        os.kill(random.choice(daemon.workers()), signal.SIGKILL)
-    for pid in [daemon.pid, *daemon.workers()]:  # all of it at once, as a host's end would
-        os.kill(pid, signal.SIGKILL)
+        killed([random.choice(daemon.workers())])
+    killed([daemon.pid, *daemon.workers()])  # all of it at once, as a host's end would
     daemon.wait()
     assert any(name.endswith(".part") for name in files.names())
     again = host.run(**files.settings, **how)

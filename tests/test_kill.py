@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import os
 import random
 import signal
 import threading
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from daemon import POLL_S, Daemon, Host, Json, Local, Stream, eventually
+from daemon import POLL_S, Daemon, Host, Json, Local, Stream, eventually, killed
 
 HELD = {"for_s": 8, "records_per_second": 4000}
 TO_NOTHING = {"for_s": 1, "records_per_second": 0}
@@ -42,12 +41,6 @@ if "tickerd.worker" in sys.orig_argv:
 
     Market.columns = columns
 """
-
-
-def killed(pids: list[int], number: signal.Signals = signal.SIGKILL) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def nothing_lost(report: Json) -> bool:

@@ -4,16 +4,13 @@ In turns of the seed: a worker, or the whole daemon, is killed every ten seconds
 acknowledgements, is slow, and is away for a while. Against Google's emulator there are the kills alone.
 """
 
-import contextlib
-import os
 import random
-import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from daemon import Daemon, Host, Json
+from daemon import Daemon, Host, Json, killed
 from pubsub_services import FakePubSub, Topic, emulator, fake_pubsub
 
 SECONDS = 120
@@ -73,12 +70,9 @@ class Soup:
         workers = daemon.workers()
         if self.kills % 3:
             if workers:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(self.random.choice(workers), signal.SIGKILL)
+                killed([self.random.choice(workers)])
             return daemon
-        for pid in self.host.pids("tickerd"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        killed(self.host.pids("tickerd"))
         daemon.wait()
         again = self.host.run(**self.settings)
         again.until_ready()

@@ -1,9 +1,7 @@
 """`rate.mode = "snapshot"`: a record of each instrument at multiples of `every_s`, owed like any other."""
 
 import asyncio
-import contextlib
 import json
-import os
 import signal
 import time
 from collections import Counter
@@ -16,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daemon import Host, Stream
+from daemon import Host, Stream, killed
 from reading_back import stored
 from test_http_logs import ask
 from test_source import NOW_FRAME, SetClock, gapless, taken
@@ -182,9 +180,7 @@ def test_kills_lose_nothing_and_change_nothing(host: Host, stream: Stream) -> No
     daemon = snapshot_daemon(host, stream)
     for number in range(1, 6):
         daemon.until_acked(number * INSTRUMENTS)
-        for pid in daemon.workers():
-            with contextlib.suppress(ProcessLookupError):  # its restart may be under way yet
-                os.kill(pid, signal.SIGKILL)
+        killed(daemon.workers())
     daemon.until_acked(8 * INSTRUMENTS)
     daemon.send(signal.SIGKILL)  # the supervisor, whose worker drains by itself
     daemon.wait()

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import select
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import IO
 
 import pytest
 
-from daemon import Host, eventually, tickerd
+from daemon import Host, eventually, killed, tickerd
 from disks import small_disk
 
 RUN = ["--set", "destination.kind=stdout", "--set", "database.url=", "--set", "web.listen=127.0.0.1:0"]
@@ -79,8 +78,7 @@ def test_a_reader_that_is_slow_gets_whole_lines_whoever_is_killed(host: Host) ->
         assert daemon.stdout is not None
         # The worker waits in the middle of its records then.
         eventually("a full pipe", lambda: is_full(daemon.stdout))
-        for pid in host.pids("tickerd.worker"):
-            os.kill(pid, signal.SIGKILL)
+        killed(host.pids("tickerd.worker"))
         time.sleep(2)
         daemon.send_signal(signal.SIGTERM)
         lines = daemon.stdout.read().splitlines()
