@@ -8,7 +8,6 @@ bare `encode_lines` of the same records, which busy neighbours slow down as they
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,16 +16,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import msgspec
-
-from batches import batches
 from processes import TICKERD, free_port, metrics, on_cores, toml, wait_for_acks
 from recorded import record
-from tickerd.records import Record
+from reference import encode_lines
 
 FAKE = Path(__file__).parents[1] / "tests" / "fake_pubsub.py"
-RECORDS = 32_000
-TIMES = 150
 PUBSUB: dict[str, object] = {"destination.kind": "pubsub", "pubsub.project": "bench"}
 FILE: dict[str, object] = {"destination.kind": "file"}
 WAYS: dict[str, dict[str, object]] = {
@@ -93,17 +87,6 @@ def worker(settings: dict[str, object], seconds: float) -> dict[str, float]:
     }
 
 
-def encode_lines(records: list[Record]) -> float:
-    """CPU seconds per million of the encoder alone, on the worker's core."""
-    encoder = msgspec.json.Encoder()
-    took: list[float] = []
-    for _ in range(TIMES):
-        began = time.process_time()
-        encoder.encode_lines(records)
-        took.append(time.process_time() - began)
-    return statistics.fmean(took) / len(records) * 1e6
-
-
 def main() -> None:
     """Measure each way."""
     parser = argparse.ArgumentParser(description="CPU seconds per million records, other destinations")
@@ -111,11 +94,10 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, action="append")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    records = [each for batch in batches(RECORDS) for each in batch.records]
     for way in chosen.way or WAYS:
-        before = encode_lines(records)
+        before = encode_lines()
         figures = worker(WAYS[way], chosen.seconds)
-        reference = (before + encode_lines(records)) / 2
+        reference = (before + encode_lines()) / 2
         record(
             "destinations",
             way=way,

@@ -7,23 +7,17 @@ and after it: bare `encode_lines` of the same records, which busy neighbours slo
 
 import argparse
 import os
-import statistics
 import time
 from contextlib import nullcontext
 from itertools import product
 
-import msgspec
-
-from batches import batches
 from processes import cpu_seconds, local, metrics, run, wait_for_acks
 from recorded import record
-from tickerd.records import Record
+from reference import encode_lines
 from tls_front import Front
 
 MODES = {"plain": "none", "kpl": "kpl", "lines": "lines"}
 LOCAL = ("--shards", "64", "--discard", "--no-shard-limits")
-RECORDS = 32_000
-TIMES = 150  # as many encodings as take more than a second
 
 
 def worker(aggregation: str, latency_ms: int, front: Front | None, seconds: float) -> dict[str, float]:
@@ -54,17 +48,6 @@ def worker(aggregation: str, latency_ms: int, front: Front | None, seconds: floa
     }
 
 
-def encode_lines(records: list[Record]) -> float:
-    """CPU seconds per million of the encoder alone, on the worker's core: a mean, as the worker's is."""
-    encoder = msgspec.json.Encoder()
-    took: list[float] = []
-    for _ in range(TIMES):
-        began = time.process_time()
-        encoder.encode_lines(records)
-        took.append(time.process_time() - began)
-    return statistics.fmean(took) / len(records) * 1e6
-
-
 def main() -> None:
     """Measure each mode, in each way that is asked for."""
     parser = argparse.ArgumentParser(description="CPU seconds per million records, the whole way")
@@ -74,13 +57,12 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=int, action="append", help="of a call (0)")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    records = [each for batch in batches(RECORDS) for each in batch.records]
     ways = product(chosen.mode or MODES, (False, True) if chosen.tls else (False,), chosen.latency_ms or [0])
     with Front() if chosen.tls else nullcontext(None) as front:
         for mode, tls, latency_ms in ways:
-            before = encode_lines(records)
+            before = encode_lines()
             figures = worker(MODES[mode], latency_ms, front if tls else None, chosen.seconds)
-            reference = (before + encode_lines(records)) / 2
+            reference = (before + encode_lines()) / 2
             record(
                 "worker",
                 mode=mode,

@@ -80,8 +80,10 @@ def destination_of(
     match settings.destination.kind:
         case "kinesis":
             from tickerd.kinesis.destination import KinesisDestination  # noqa: PLC0415
+            from tickerd.kinesis.stream import KinesisStream  # noqa: PLC0415
 
-            return KinesisDestination(settings.kinesis, instruments, shares, workers, gate, report)
+            stream = KinesisStream(settings.kinesis, instruments, shares, workers, gate, report)
+            return KinesisDestination(stream, gate, settings.kinesis)
         case "file":
             from tickerd.files.destination import FileDestination  # noqa: PLC0415
 

@@ -1,10 +1,5 @@
 """A Kinesis stream as a destination: one stream a worker, one delivery a source."""
 
-from collections.abc import Sequence
-
-from numpy import float64
-from numpy.typing import NDArray
-
 from tickerd.checkpoint import Progress
 from tickerd.gate import Gate
 from tickerd.kinesis.delivery import Delivery
@@ -16,18 +11,10 @@ from tickerd.settings import Kinesis
 class KinesisDestination:
     """`open` waits until the stream can be described."""
 
-    def __init__(
-        self,
-        settings: Kinesis,
-        instruments: Sequence[str],
-        shares: NDArray[float64],
-        workers: int,
-        gate: Gate,
-        report: Report,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, stream: KinesisStream, gate: Gate, settings: Kinesis) -> None:
+        self._stream = stream
         self._gate = gate
-        self._stream = KinesisStream(settings, instruments, shares, workers, gate, report)
+        self._settings = settings
 
     async def open(self) -> None:
         """Describe the stream, and wait through whatever stands in the way of that."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tickerd.kinesis.protobuf import read_field, read_varint, varint
+from tickerd.protobuf import read_field, read_varint, varint
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 DIGEST_BYTES = 16  # MD5, as the format demands

@@ -10,20 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tickerd.protobuf import read_field, varint
 from tickerd.texts import Objects
 
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+VARINT, BYTES = 0, 2  # wire types
 SIZES_FIRST = 512  # records are smaller, nearly always
-
-
-def varint(number: int) -> bytes:
-    """A number from 0 up."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
 
 
 def text(field: int, value: bytes) -> bytes:
@@ -94,37 +85,17 @@ def messages_acknowledged(reply: bytes) -> int:
 
 
 def fields(content: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """The fields of a message, as they come; ValueError when it is none."""
-    at, end = 0, len(content)
-    while at < end:
-        tag, at = _varint(content, at)
-        match tag & 7:
-            case 0:
-                number, at = _varint(content, at)
-                yield tag >> 3, number
-            case 2:
-                size, at = _varint(content, at)
-                if at + size > end:
-                    raise ValueError("a field longer than its message")
-                yield tag >> 3, content[at : at + size]
-                at += size
-            case 1 | 5 as kind:
-                at += 8 if kind == FIXED64 else 4
-            case kind:
-                raise ValueError(f"no wire type {kind}")
-
-
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-    number = shift = 0
-    while True:
-        if at >= len(content) or shift > 63:
-            raise ValueError("a number without an end")
-        byte = content[at]
-        at += 1
-        number |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return number, at
-        shift += 7
+    """The fields of a message, as they come, but for those of a fixed width; ValueError when it is none."""
+    position = 0
+    while position < len(content):
+        try:
+            tag, number, value, position = read_field(content, position)
+        except IndexError:
+            raise ValueError("a field longer than its message") from None
+        if tag & 7 == VARINT:
+            yield tag >> 3, number
+        elif tag & 7 == BYTES:
+            yield tag >> 3, value
 
 
 def texts_of(content: bytes, wanted: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Fields of protobuf messages, as far as aggregated records need them: numbers and bytes, no schema.
+"""Fields of protobuf messages, as far as aggregates and Pub/Sub need them: numbers and bytes, no schema.
 
 Source: "Encoding" of the protobuf documentation. Groups, which it calls deprecated, are refused. What is cut
 short raises IndexError, whatever else is malformed ValueError.
