@@ -1,5 +1,7 @@
 """How fast shards are sent to, simulated against the buckets by which `local` keeps the service's limits."""
 
+import random
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 from tickerd.kinesis.capacity import FACTOR_MIN
 from tickerd.kinesis.limits import SHARD_BYTES_PER_SECOND, SHARD_ENTRIES_PER_SECOND
 from tickerd.kinesis.pacing import BURST_S, Pacer
+from tickerd.kinesis.parked import look_pause_s
 from tickerd.local.buckets import ShardBuckets
 
-TICK_S, LATENCY_TICKS, SHARDS = 0.02, 1, 8
+SHARDS = 8
+LATENCY_S = 0.02
 ENTRY_BYTES = 175
 Counts = NDArray[np.int64]
 
@@ -25,50 +29,56 @@ class Host:
     offered: float
     starts_s: float = 0.0
     pauses: float = 0.0  # so often in a second, when others use the machine: for 0.3 s in the mean
-    away_until_s: float = 0.0
+    looked_s: float = 0.0
     waiting: Counts = field(default_factory=lambda: np.zeros(SHARDS, np.int64))
     stored: int = 0
     throttled: int = 0
 
     def __post_init__(self) -> None:
         self.pacer = Pacer([str(shard) for shard in range(SHARDS)], 1.0, self.starts_s)
+        self.looks_s = self.looked_s = self.starts_s
 
 
 def simulate(
     hosts: list[Host], seconds: float, seed: int, random_share: float = 0.0, settled_s: float = 0.0
 ) -> None:
-    """Let the hosts send to one stream; what is counted in them is counted from `settled_s` on."""
-    random = np.random.default_rng(seed)
+    """Let the hosts send to one stream; what is counted in them is counted from `settled_s` on.
+
+    They look at what waits as `parked.py` does. Of two that look in the same moment the first one is first.
+    """
+    rng = np.random.default_rng(seed)
+    random.seed(seed)
     buckets = ShardBuckets()
     buckets.grow(SHARDS)
-    answers: list[tuple[int, Host, Counts, Counts]] = []
-    for tick in range(int(seconds / TICK_S)):
-        now_s = tick * TICK_S
-        while answers and answers[0][0] <= tick:
-            _, host, sent, throttled = answers.pop(0)
-            host.waiting += throttled
-            host.pacer.answered(sent, throttled, throttled * ENTRY_BYTES, now_s)
-        for number in random.permutation(len(hosts)):
-            host = hosts[number]
-            if random.random() < host.pauses * TICK_S:
-                host.away_until_s = now_s + random.exponential(0.3)
-            if now_s < max(host.starts_s, host.away_until_s):
-                continue
-            host.waiting += random.poisson(host.offered * TICK_S, SHARDS)
-            np.minimum(host.waiting, SHARD_ENTRIES_PER_SECOND, out=host.waiting)
-            step = np.maximum(1, (host.pacer.factors * SHARD_ENTRIES_PER_SECOND * TICK_S).astype(np.int64))
-            wanted = np.minimum(host.waiting, step)
-            sent = wanted * host.pacer.admit(wanted, wanted * ENTRY_BYTES, now_s)
-            host.waiting -= sent
-            shards = np.repeat(np.arange(SHARDS), sent)
-            random.shuffle(shards)
-            refused = random.random(len(shards)) < random_share
-            refused[buckets.admit(now_s, shards.tolist(), [ENTRY_BYTES] * len(shards))] = True
-            throttled = np.bincount(shards[refused], minlength=SHARDS)
-            answers.append((tick + LATENCY_TICKS, host, sent, throttled))
-            if now_s >= settled_s:
-                host.stored += int(sent.sum() - throttled.sum())
-                host.throttled += int(throttled.sum())
+    answers: deque[tuple[float, Host, Counts, Counts]] = deque()
+    while (host := min(hosts, key=lambda each: each.looks_s)).looks_s < seconds:
+        now_s = host.looks_s
+        while answers and answers[0][0] <= now_s:
+            answered_s, whose, sent, throttled = answers.popleft()
+            whose.waiting += throttled
+            whose.pacer.answered(sent, throttled, throttled * ENTRY_BYTES, answered_s)
+        passed_s, host.looked_s = now_s - host.looked_s, now_s
+        host.looks_s += look_pause_s()
+        if rng.random() < host.pauses * passed_s:
+            host.looks_s += rng.exponential(0.3)
+        host.waiting += rng.poisson(host.offered * passed_s, SHARDS)
+        np.minimum(host.waiting, SHARD_ENTRIES_PER_SECOND, out=host.waiting)
+        sent = np.array(
+            [
+                host.pacer.room(shard, [ENTRY_BYTES] * waits, now_s)
+                for shard, waits in enumerate(host.waiting.tolist())
+            ]
+        )
+        host.waiting -= sent
+        shards = np.repeat(np.arange(SHARDS), sent)
+        rng.shuffle(shards)
+        refused = rng.random(len(shards)) < random_share
+        refused[buckets.admit(now_s, shards.tolist(), [ENTRY_BYTES] * len(shards))] = True
+        throttled = np.bincount(shards[refused], minlength=SHARDS)
+        answers.append((now_s + LATENCY_S, host, sent, throttled))
+        if now_s >= settled_s:
+            host.stored += int(sent.sum() - throttled.sum())
+            host.throttled += int(throttled.sum())
 
 
 def throttled_share(hosts: list[Host]) -> float:

@@ -1,5 +1,6 @@
 """Plain records that their shards cannot take yet: each shard's wait in order, and hold back no other's."""
 
+import random
 from collections import deque
 
 import numpy as np
@@ -8,7 +9,16 @@ from tickerd.kinesis.outbox import NEVER_S
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows
 
-LOOK_PAUSE_S = 0.025  # between two looks at the parked, so that they go in calls, not one by one
+LOOK_PAUSE_S = 0.025  # in the mean, between two looks at the parked, so that they go in calls, not one by one
+
+
+def look_pause_s() -> float:
+    """Seconds to the next look.
+
+    Drawn anew each time: hosts in step would always ask a full shard in the same order, so that one took all
+    its room and the others alone were refused and slowed down ("phase effects", Floyd and Jacobson 1991).
+    """
+    return random.uniform(0.1, 1.9) * LOOK_PAUSE_S
 
 
 class Parked:
@@ -41,7 +51,7 @@ class Parked:
         for shard in np.unique(shards[~goes]).tolist():
             lane = self._lanes.setdefault(shard, deque())
             lane.append(rows.pick(np.flatnonzero(shards == shard)))
-        self.look_s = min(self.look_s, now_s + LOOK_PAUSE_S)
+        self.look_s = min(self.look_s, now_s + look_pause_s())
         return rows.pick(np.flatnonzero(goes)) if goes.any() else None
 
     def unpark(self, room: int, now_s: float) -> list[Rows]:
@@ -58,7 +68,7 @@ class Parked:
             lane = self._lanes.pop(shard)
             if lane:
                 self._lanes[shard] = lane  # behind the others
-        self.look_s = now_s + LOOK_PAUSE_S if self._lanes else NEVER_S
+        self.look_s = now_s + look_pause_s() if self._lanes else NEVER_S
         return taken
 
     def empty(self) -> list[Rows]:
