@@ -24,7 +24,8 @@ from botocore.credentials import Credentials
 from batches import encoded
 from processes import local
 from recorded import record
-from tickerd.kinesis.client import PUT_RECORDS, KinesisClient
+from tickerd.kinesis.client import KinesisClient
+from tickerd.kinesis.formats import JSON
 from tickerd.settings import Kinesis
 from tls_front import Front
 
@@ -74,7 +75,7 @@ async def measure(endpoint: str, calls: int) -> dict[str, int]:
             return (await client.put_records(body)).status
 
         async def libraries(body: bytes) -> int:
-            request = AWSRequest("POST", endpoint, data=body, headers=dict(PUT_RECORDS))
+            request = AWSRequest("POST", endpoint, data=body, headers=dict(JSON.headers))
             SigV4Auth(Credentials("local", "local"), "kinesis", "us-east-1").add_auth(request)
             headers = dict(request.headers.items())
             async with session.post(endpoint, data=body, headers=headers) as answer:

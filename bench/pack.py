@@ -17,6 +17,7 @@ from tickerd.batch import Interleaved
 from tickerd.encoding import rows_encoder
 from tickerd.kinesis.aggregate import Aggregator
 from tickerd.kinesis.delivery import AGGREGATIONS
+from tickerd.kinesis.formats import FORMATS
 from tickerd.kinesis.lanes import LaneOutbox
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT, HASH_KEY_END
 from tickerd.kinesis.outbox import Outbox
@@ -27,7 +28,6 @@ from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.settings import Kinesis
 from tickerd.texts import Texts
 
-HEAD = b'{"StreamName":"market-log","Records":[{"Data":"'
 MODES = ("plain", "kpl", "lines")
 Key = Literal["instrument", "even"]
 
@@ -41,21 +41,21 @@ class Packed(NamedTuple):
     body_bytes: int
 
 
-def route(shards: int, partition_key: Key = "instrument") -> Route:
-    """A stream of so many equal shards, without limits."""
+def route(shards: int, partition_key: Key = "instrument", request: str = "json") -> Route:
+    """A stream of so many equal shards, without limits, asked in this format."""
     bounds = [HASH_KEY_END * shard // shards for shard in range(shards + 1)]
     shard_map = ShardMap(Shard(f"shardId-{n:012d}", bounds[n], bounds[n + 1] - 1) for n in range(shards))
-    return Route(shard_map, UNIVERSE.instruments, SHARES, partition_key, None)
+    return Route(shard_map, UNIVERSE.instruments, SHARES, partition_key, None, FORMATS[request])
 
 
-def outbox(mode: str, to: Route) -> Outbox:
+def outbox(mode: str, to: Route, request: str = "json") -> Outbox:
     """What a worker's delivery has by default in this mode."""
-    settings = Kinesis()
+    settings, opening = Kinesis(), FORMATS[request].opening({"StreamName": "market-log"})
     if mode == "plain":
-        return PlainOutbox(HEAD, to, ENTRY_BYTES_MAX_DEFAULT, settings.linger_ms / 1000)
+        return PlainOutbox(opening, to, ENTRY_BYTES_MAX_DEFAULT, settings.linger_ms / 1000)
     most, linger_s = settings.aggregate_bytes_max, settings.linger_ms / 1000
     aggregator = Aggregator(AGGREGATIONS[mode], most, ENTRY_BYTES_MAX_DEFAULT)
-    return LaneOutbox(HEAD, to, aggregator, linger_s, in_order=False)
+    return LaneOutbox(opening, to, aggregator, linger_s, in_order=False)
 
 
 def pack(to: Outbox, made: Iterable[tuple[Interleaved, Texts]]) -> Iterator[Packed]:
@@ -78,16 +78,16 @@ def _taken(outbox: Outbox, now_s: float) -> Packed:
     return Packed(records, calls, entries, body_bytes)
 
 
-def measure(mode: str, key: Key, shards: int, made: list[Interleaved], seconds: float) -> None:
+def measure(mode: str, key: Key, request: str, shards: int, made: list[Interleaved], seconds: float) -> None:
     """Encode and pack everything again and again; one row with the fastest round."""
     encode, lines = rows_encoder("json"), msgspec.json.Encoder()
     structs = [rows.records for rows in made]
-    to = route(shards, key)
+    to = route(shards, key, request)
     least_ns = least_lines_ns = float("inf")
     ends = time.monotonic() + seconds
     while time.monotonic() < ends or least_ns == float("inf"):
         began_ns = time.process_time_ns()
-        packed = list(pack(outbox(mode, to), ((rows, encode(rows)) for rows in made)))
+        packed = list(pack(outbox(mode, to, request), ((rows, encode(rows)) for rows in made)))
         between_ns = time.process_time_ns()
         for records in structs:
             lines.encode_lines(records)
@@ -97,6 +97,7 @@ def measure(mode: str, key: Key, shards: int, made: list[Interleaved], seconds: 
     record(
         "pack",
         mode=mode,
+        request=request,
         partition_key=key,
         ns_per_record=round(least_ns / count, 1),
         encode_lines_ns=round(least_lines_ns / count, 1),
@@ -113,11 +114,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each mode")
     parser.add_argument("--records", type=int, default=256_000)
     parser.add_argument("--shards", type=int, default=64)
+    parser.add_argument("--request", choices=FORMATS, default="json")
     chosen = parser.parse_args()
     made = columns(chosen.records)
     for mode in MODES:
         for key in ("instrument", "even"):
-            measure(mode, "even" if key == "even" else "instrument", chosen.shards, made, chosen.seconds)
+            measure(
+                mode,
+                "even" if key == "even" else "instrument",
+                chosen.request,
+                chosen.shards,
+                made,
+                chosen.seconds,
+            )
 
 
 if __name__ == "__main__":

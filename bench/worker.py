@@ -20,12 +20,15 @@ MODES = {"plain": "none", "kpl": "kpl", "lines": "lines"}
 LOCAL = ("--shards", "64", "--discard", "--no-shard-limits")
 
 
-def worker(aggregation: str, latency_ms: int, front: Front | None, seconds: float) -> dict[str, float]:
+def worker(
+    aggregation: str, request: str, latency_ms: int, front: Front | None, seconds: float
+) -> dict[str, float]:
     """A saturated worker between two looks at its counters, after it has warmed up."""
     settings = {
         "rate.records_per_second": 2_000_000,
         "kinesis.shard_limits": False,
         "kinesis.aggregation": aggregation,
+        "kinesis.request": request,
     }
     with (
         local(*LOCAL, "--faults", f"latency_ms={latency_ms}") as (plain, server),
@@ -53,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="CPU seconds per million records, the whole way")
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--mode", choices=MODES, action="append")
+    parser.add_argument("--request", choices=("json", "cbor"), default="json", help="its format")
     parser.add_argument("--tls", action="store_true", help="by TLS too")
     parser.add_argument("--latency-ms", type=int, action="append", help="of a call (0)")
     chosen = parser.parse_args()
@@ -61,11 +65,12 @@ def main() -> None:
     with Front() if chosen.tls else nullcontext(None) as front:
         for mode, tls, latency_ms in ways:
             before = encode_lines()
-            figures = worker(MODES[mode], latency_ms, front if tls else None, chosen.seconds)
+            figures = worker(MODES[mode], chosen.request, latency_ms, front if tls else None, chosen.seconds)
             reference = (before + encode_lines()) / 2
             record(
                 "worker",
                 mode=mode,
+                request=chosen.request,
                 tls=tls,
                 latency_ms=latency_ms,
                 ratio=round(figures["cpu_s_per_million"] / reference, 2),

@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Literal
 
+import cbor2
 import numpy as np
 
+from tickerd.kinesis.formats import FORMATS
 from tickerd.kinesis.limits import HASH_KEY_END
 from tickerd.kinesis.pacing import Pacer
 from tickerd.kinesis.route import Route
@@ -16,7 +18,8 @@ from tickerd.kinesis.settle import Fate, Outcome
 from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.texts import WholeRecords
 
-HEAD = b'{"StreamName":"s","Records":[{"Data":"'
+OPENINGS = {name: each.opening({"StreamName": "s"}) for name, each in FORMATS.items()}
+OPENING = OPENINGS["json"]
 KEYS = ("EUR/USD", "QRVA", 'a "quoted\\" key', "ключ", *(f"K{number}" for number in range(20)))
 THROTTLED = "ProvisionedThroughputExceededException"
 _numbers = itertools.count(1000)
@@ -54,10 +57,11 @@ def route(
     keys: Sequence[str] = KEYS,
     partition_key: Literal["instrument", "even"] = "instrument",
     pacer: Pacer | None = None,
+    request: str = "json",
 ) -> Route:
     """A route on which all keys are alike."""
     shard_map = equal_shards(shards) if isinstance(shards, int) else shards
-    return Route(shard_map, keys, np.full(len(keys), 1 / len(keys)), partition_key, pacer)
+    return Route(shard_map, keys, np.full(len(keys), 1 / len(keys)), partition_key, pacer, FORMATS[request])
 
 
 def rows(
@@ -80,14 +84,17 @@ def records_of(rows: Rows) -> list[bytes]:
 
 
 def entries_of(body: bytes) -> list[tuple[bytes, str]]:
-    """What a service would read in a request."""
-    request = json.loads(body)
+    """What a service would read in a request, in JSON or in CBOR."""
+    if body.startswith(b"\xa2"):
+        request = cbor2.loads(body)
+        assert cbor2.dumps(request) == body  # which writes the shortest form, with definite lengths
+    else:
+        request = json.loads(body)
+        for entry in request["Records"]:
+            entry["Data"] = base64.b64decode(entry["Data"], validate=True)
     assert request.keys() == {"StreamName", "Records"}
     assert all(entry.keys() == {"Data", "PartitionKey"} for entry in request["Records"])
-    return [
-        (base64.b64decode(entry["Data"], validate=True), entry["PartitionKey"])
-        for entry in request["Records"]
-    ]
+    return [(entry["Data"], entry["PartitionKey"]) for entry in request["Records"]]
 
 
 def answer(missing: Sequence[int] | None = (), throttled: Sequence[int] = ()) -> Outcome:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import tickerd
 from tickerd import config
-from tickerd.checks import LEAVES, NOT_YET, contradictions, redacted
+from tickerd.checks import LEAVES, contradictions, redacted
 from tickerd.config import Loaded, SettingsError, describe, load, settings_digest, state_directory, workers
 from tickerd.cores import cgroup_cpus
 from tickerd.settings import (
@@ -680,22 +680,11 @@ class TestRules:
         assert line.startswith("web.tls_certificate (--set): ")
         assert problem("web.tls_key=k") == "web.tls_key (--set): needs web.tls_certificate as well"
 
-    @pytest.mark.parametrize(
-        ("assignment", "instead"),
-        [
-            ("kinesis.request=cbor", '"json"'),
-        ],
-    )
-    def test_what_a_later_version_brings_is_refused_with_what_to_use(
-        self, assignment: str, instead: str
-    ) -> None:
-        line = problem(assignment)
-        assert line.startswith(f"{assignment.partition('=')[0]} (--set): ")
-        assert line.endswith(f"is not available in this version; use {instead}")
-
-    def test_the_values_that_this_version_offers_may_be_written_out(self) -> None:
-        sets = [f"{path}={json.dumps(value)}" for path, offered in NOT_YET.items() for value in offered]
-        assert given_sets("state.directory=/var/lib/tickerd", *sets) == Settings()
+    def test_a_format_of_requests_that_is_none_is_answered_with_those_there_are(self) -> None:
+        line = problem("kinesis.request=cbro")
+        assert line == (
+            'kinesis.request (--set): "cbro" is none of its values; "json" or "cbor"; did you mean "cbor"?'
+        )
 
 
 class TestDescribe:

@@ -17,7 +17,7 @@ NOW_S = 100.0
 
 def outbox(route: Route, aggregate_bytes_max: int = 51_200, *, in_order: bool = False) -> LaneOutbox:
     aggregator = Aggregator(KPL, aggregate_bytes_max, 1024 * 1024)
-    return LaneOutbox(routes.HEAD, route, aggregator, LINGER_S, in_order=in_order)
+    return LaneOutbox(routes.OPENING, route, aggregator, LINGER_S, in_order=in_order)
 
 
 def taken(box: LaneOutbox, now_s: float) -> list[LaneCall]:
@@ -115,7 +115,7 @@ def test_what_cannot_go_grows_instead_of_queueing_in_small_entries() -> None:
 def test_what_waits_is_handed_over_as_it_was_put(aggregation: object) -> None:
     route = routes.route(4)
     aggregator = Aggregator(KPL if aggregation is KPL else LINES, 2000, 1024 * 1024)
-    box = LaneOutbox(routes.HEAD, route, aggregator, LINGER_S, in_order=False)
+    box = LaneOutbox(routes.OPENING, route, aggregator, LINGER_S, in_order=False)
     data = [b"%d" % number for number in range(500)]
     keys = [number % len(routes.KEYS) for number in range(500)]
     box.put(routes.rows(data, keys), NOW_S)

@@ -76,7 +76,7 @@ class Lanes(RuleBasedStateMachine):
         self.true = routes.equal_shards(shards)
         self.known = {shard.shard_id: shard for shard in self.true.shards}
         self.outbox = LaneOutbox(
-            routes.HEAD,
+            routes.OPENING,
             self.route(None),
             Aggregator(kind.aggregation, AGGREGATE_BYTES, 1024),
             LINGER_S,

@@ -1,6 +1,6 @@
 """Outboxes fed with records in every form: each goes out with its bytes and key, whatever fails on the way.
 
-Parts of frames as pieces and as whole records, of lengths that base64 and varints find hard, in turns;
+In both formats of requests. Parts of frames as pieces and as whole records, of lengths that base64 and varints find hard, in turns;
 answers that lose some, reshards, parking, and a change from one way of sending to another while some wait.
 """
 
@@ -69,8 +69,9 @@ def rows_of(seed: int, count: int, first_seq: int) -> Interleaved:
 class Sender:
     """A stream without a service: what goes out is taken apart, and answered as chance has it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, request: str) -> None:
         self.chance = random.Random(seed)
+        self.request = request
         self.even, self.paced = self.chance.random() < 0.4, self.chance.random() < 0.5
         self.shards = routes.equal_shards(self.chance.randint(1, 5))
         self.now_s = 100.0
@@ -82,14 +83,16 @@ class Sender:
     def route(self) -> Route:
         ids = [shard.shard_id for shard in self.shards.shards]
         pacer = Pacer(ids, self.chance.choice([1, 0.2]), self.now_s) if self.paced else None
-        return routes.route(self.shards, SYMBOLS, "even" if self.even else "instrument", pacer)
+        partition_key = "even" if self.even else "instrument"
+        return routes.route(self.shards, SYMBOLS, partition_key, pacer, self.request)
 
     def opened(self, way: str) -> Outbox:
+        opening = routes.OPENINGS[self.request]
         if way == "plain":
-            return PlainOutbox(routes.HEAD, self.route(), 2**20, 0.25)
+            return PlainOutbox(opening, self.route(), 2**20, 0.25)
         aggregate_bytes = self.chance.choice([1024, 5000, 51_200, 300_000])
         aggregator = Aggregator(KPL if way == "kpl" else LINES, aggregate_bytes, 2**20)
-        return LaneOutbox(routes.HEAD, self.route(), aggregator, 0.25, in_order=False)
+        return LaneOutbox(opening, self.route(), aggregator, 0.25, in_order=False)
 
     def put(self, rows: Interleaved) -> None:
         records = [msgspec.json.encode(record) for record in rows.records]
@@ -152,9 +155,12 @@ class Sender:
         return sum(len(record) for record in self.keys.keys() - self.arrived - flying)
 
 
+@pytest.mark.parametrize("request_", ["json", "cbor"])
 @pytest.mark.parametrize("seed", range(24))
-def test_each_record_goes_out_with_its_bytes_and_key_whatever_its_form_and_whatever_fails(seed: int) -> None:
-    sender = Sender(seed)
+def test_each_record_goes_out_with_its_bytes_and_key_whatever_its_form_and_whatever_fails(
+    seed: int, request_: str
+) -> None:
+    sender = Sender(seed, request_)
     seq = sender.chance.choice(FIRST_SEQS)
     for step in range(STEPS):
         match sender.chance.choices(range(5), (35, 35, 20, 6, 4))[0]:

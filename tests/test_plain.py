@@ -17,7 +17,7 @@ NOW_S = 100.0
 
 
 def outbox(route: Route | None = None, entry_bytes_max: int = ENTRY_BYTES_MAX_DEFAULT) -> PlainOutbox:
-    return PlainOutbox(routes.HEAD, route or routes.route(), entry_bytes_max, LINGER_S)
+    return PlainOutbox(routes.OPENING, route or routes.route(), entry_bytes_max, LINGER_S)
 
 
 def paced(shards: int, share: float) -> Route:

@@ -46,13 +46,6 @@ LEAVES = dict(_leaves(Settings))
 STAGE_LEAVES = dict(_leaves(RateStage))
 TABLES = {path.rpartition(".")[0] for path in LEAVES} | {path.partition(".")[0] for path in LEAVES}
 
-NOT_YET: dict[str, tuple[object, ...]] = {
-    "kinesis.request": ("json",),
-}
-"""The settings whose other values come with a later version, and the values that this version offers."""
-
-assert NOT_YET.keys() <= LEAVES.keys(), "a setting that is not available must exist"
-
 
 class Rule(NamedTuple):
     """What settings must keep among themselves; the first path is the one that the problem names."""
@@ -159,19 +152,19 @@ def faults(path: str, value: object, leaf: Leaf) -> list[tuple[str, str]]:
     if get_origin(leaf.kind) is tuple and isinstance(value, list):
         found = [fault for n, stage in enumerate(value) for fault in _stage_faults(f"{path}[{n}]", stage)]
         if not found and not leaf.about.valid(value):
-            return [(path, f"{len(value)} of them are too many; {expected(path, leaf)}")]
+            return [(path, f"{len(value)} of them are too many; {expected(leaf)}")]
         return found
     fault = _fault(value, leaf)
     if not fault:
         return []
-    return [(path, f"{shown(value)} {fault}; {expected(path, leaf)}{_nearest_choice(path, value, leaf)}")]
+    return [(path, f"{shown(value)} {fault}; {expected(leaf)}{_nearest_choice(value, leaf)}")]
 
 
-def _nearest_choice(path: str, value: object, leaf: Leaf) -> str:
+def _nearest_choice(value: object, leaf: Leaf) -> str:
     """The choice that was probably meant."""
     if not isinstance(value, str) or get_origin(leaf.kind) is not Literal:
         return ""
-    choices = [str(choice) for choice in NOT_YET.get(path, get_args(leaf.kind))]
+    choices = [str(choice) for choice in get_args(leaf.kind)]
     near = difflib.get_close_matches(value[:100].lower(), choices, 1)
     return f"; did you mean {toml(near[0])}?" if near else ""
 
@@ -184,7 +177,7 @@ def _stage_faults(path: str, stage: object) -> list[tuple[str, str]]:
         if key in stage:
             found += faults(f"{path}.{key}", stage[key], leaf)
         else:
-            found.append((f"{path}.{key}", f"is missing; {expected(key, leaf)}"))
+            found.append((f"{path}.{key}", f"is missing; {expected(leaf)}"))
     names = " and ".join(STAGE_LEAVES)
     found += [
         (f"{path}.{bare_key(key)}", f"no such setting; a stage has {names}")
@@ -213,18 +206,9 @@ def _fault(value: Any, leaf: Leaf) -> str:
     return "" if about.valid(value) else "is not right"
 
 
-def not_yet(path: str, value: object) -> list[tuple[str, str]]:
-    """The refusal of a value that comes with a later version."""
-    if path not in NOT_YET or value in NOT_YET[path]:
-        return []
-    return [(path, f"{shown(value)} is not available in this version; use {one_of(NOT_YET[path])}")]
-
-
-def expected(path: str, leaf: Leaf) -> str:
+def expected(leaf: Leaf) -> str:
     """What would be right, in words: "an integer from 1 to 10000 (ms)"."""
     about, kind = leaf.about, leaf.kind
-    if path in NOT_YET:
-        return f"only {one_of(NOT_YET[path])} in this version"
     if about.right:
         return about.right
     if get_origin(kind) is Literal:

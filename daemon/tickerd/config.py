@@ -30,7 +30,6 @@ from tickerd.checks import (
     expected,
     faults,
     hidden,
-    not_yet,
     one_line,
     shown,
     toml,
@@ -103,7 +102,7 @@ def load(file: Path | None, sets: Sequence[str], environ: Mapping[str, str] | No
     for path, item in given.items():
         leaf = LEAVES[path]
         value = _value(item, leaf)
-        found = faults(path, value, leaf) or not_yet(path, value)
+        found = faults(path, value, leaf)
         if found:
             faulty.add(path)
             problems += [f"{one_line(where)} ({item.origin}): {fault}" for where, fault in found]
@@ -230,7 +229,7 @@ def describe(loaded: Loaded) -> str:
     for section, paths in groupby(LEAVES, key=lambda path: path.partition(".")[0]):
         lines = [f"[{section}]{_unused(section, loaded.settings)}"]
         for path in paths:
-            about = f"{LEAVES[path].about.text}; {expected(path, LEAVES[path])}"
+            about = f"{LEAVES[path].about.text}; {expected(LEAVES[path])}"
             lines.append(f"{heads[path]:<{head_width}}  # {loaded.origins[path]:<{origin_width}}  {about}")
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)

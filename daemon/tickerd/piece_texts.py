@@ -87,6 +87,13 @@ class PieceTexts:
         # BytesIO cuts a text off in 50 ns; slicing takes 92, splitting at a mark 180.
         return Base64(list(map(encoded.read, before[self._rows].tolist())), tails[self._rows].tolist())
 
+    def columns(self) -> list[list[bytes]]:
+        """The pieces, of rows that follow each other: slicing columns takes 45 ns a record, `_pieces` 70."""
+        columns, rows = self._columns, self._rows
+        ends = objects(columns.ends).take(columns.whose[rows])
+        digits = _LAST_DIGITS.take(columns.seqs[rows] % BLOCK)
+        return [*(column[rows].tolist() for column in columns.quoted), ends.tolist(), digits.tolist()]
+
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
     ) -> Iterator[bytes]:

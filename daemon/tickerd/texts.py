@@ -36,6 +36,9 @@ class Texts(Protocol):
     def base64(self) -> "Base64":
         """The same in base64."""
 
+    def columns(self) -> list[list[bytes]]:
+        """The same as columns of pieces: of each record those in all columns, joined, are its bytes."""
+
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
     ) -> Iterator[bytes]:
@@ -78,6 +81,10 @@ class Base64(NamedTuple):
         """These."""
         return self
 
+    def columns(self) -> list[list[bytes]]:
+        """The records as a column."""
+        return [self.records()]
+
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
     ) -> Iterator[bytes]:
@@ -112,6 +119,10 @@ class WholeRecords(NamedTuple):
     def base64(self) -> Base64:
         """The same in base64."""
         return Base64(list(map(pybase64.b64encode, self.whole)), [b""] * len(self.whole))
+
+    def columns(self) -> list[list[bytes]]:
+        """The records as a column."""
+        return [self.whole]
 
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool

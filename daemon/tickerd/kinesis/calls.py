@@ -1,4 +1,4 @@
-"""PutRecords requests: what one carries, and its body, as full as the service's limits allow."""
+"""PutRecords requests: what one carries, and how much the service's limits allow."""
 
 from typing import Protocol
 
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.shards import Shard
-from tickerd.texts import Base64, interleaved
 
 
 class OversizeError(ValueError):
@@ -45,14 +44,6 @@ class Call(Protocol):
 
     def is_legal_in(self, entry: int, shard: Shard | None) -> bool:
         """Whether consumers take the entry from that shard (None: one that is not known)."""
-
-
-def request_body(head: bytes, data: Base64, keys: NDArray[np.int32], route: Route) -> bytes:
-    """The body of a request. `head` stands before the first entry's data; `keys` are [entries]."""
-    pieces = interleaved([data.texts, data.tails, route.joints.take(keys).tolist()])
-    pieces[-1] = route.tails[keys[-1]]
-    pieces.insert(0, head)
-    return b"".join(pieces)
 
 
 def fitting(entry_bytes: NDArray[np.int32]) -> int:

@@ -57,9 +57,9 @@ REMEDIES = {
 }
 
 
-def service_cause(code: str, message: str, status: int) -> Cause:
-    """What an error answer of the service means."""
-    remedy = REMEDIES.get(code, "")
+def service_cause(code: str, message: str, status: int, otherwise: str = "") -> Cause:
+    """What an error answer of the service means, with its remedy, or `otherwise` where there is none."""
+    remedy = REMEDIES.get(code, otherwise)
     if code.startswith("KMS"):
         remedy = "allow kms:GenerateDataKey on the stream's key, and see that it is enabled"
     code = one_line(code)[:CODE_CHARACTERS_MAX]

@@ -9,7 +9,6 @@ import ssl
 import time
 from typing import Any, NamedTuple
 
-import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -17,6 +16,7 @@ from botocore.utils import get_environ_proxies
 
 from tickerd.cause import Cause
 from tickerd.kinesis.cause import cause_of, no_proxy, unreachable
+from tickerd.kinesis.formats import FORMATS
 from tickerd.kinesis.http import Connections, Endpoint, Times
 from tickerd.kinesis.limits import ENTRY_BYTES_MAX_DEFAULT
 from tickerd.kinesis.proxied import Proxied, ProxyConnectionError
@@ -25,10 +25,6 @@ from tickerd.kinesis.shards import Shard, ShardMap
 from tickerd.kinesis.sign import Signer, UnusableCredentialsError
 from tickerd.settings import Kinesis
 
-PUT_RECORDS = {
-    "X-Amz-Target": "Kinesis_20131202.PutRecords",
-    "Content-Type": "application/x-amz-json-1.1",
-}
 CONNECT_TIMEOUT_S = 5
 ANSWER_TIMEOUT_S = 30
 HASHED = "USER_PARTITION_KEY"  # the distribution of a stream that says nothing of it
@@ -59,11 +55,6 @@ class StreamInfo(NamedTuple):
     entry_bytes_max: int
     named: dict[str, str]  # the field by which requests name the stream
     shards: Shards
-
-    @property
-    def address(self) -> bytes:
-        """The opening of a request: {"StreamARN":"…"."""
-        return msgspec.json.encode(self.named)[:-1]
 
 
 class Reply(NamedTuple):
@@ -107,7 +98,8 @@ class KinesisClient:
             self._session = session
             url = client.meta.endpoint_url
             endpoint = Endpoint.of(url)
-            self._signer = Signer("kinesis", str(region), endpoint.authority, endpoint.path, PUT_RECORDS)
+            headers = FORMATS[settings.request].headers
+            self._signer = Signer("kinesis", str(region), endpoint.authority, endpoint.path, headers)
             if self._http is None or self._http.endpoint != endpoint:
                 connections, self._http = self._http, self._connections_to(url, endpoint, session)
                 if connections is not None:  # the region of a profile was changed

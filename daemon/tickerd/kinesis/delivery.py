@@ -104,12 +104,12 @@ class Delivery:
         stream, settings = self._stream, self._settings
         aggregation, linger_s = stream.aggregation, settings.linger_ms / 1000
         if aggregation == "none":
-            return PlainOutbox(stream.head, stream.route, stream.entry_bytes_max, linger_s), aggregation
+            return PlainOutbox(stream.opening, stream.route, stream.entry_bytes_max, linger_s), aggregation
         aggregator = Aggregator(
             AGGREGATIONS[aggregation], settings.aggregate_bytes_max, stream.entry_bytes_max
         )
         in_order = settings.order == "key"
-        return LaneOutbox(stream.head, stream.route, aggregator, linger_s, in_order=in_order), aggregation
+        return LaneOutbox(stream.opening, stream.route, aggregator, linger_s, in_order=in_order), aggregation
 
     def _follow(self) -> None:
         """Go by the stream's newest map."""
@@ -185,7 +185,7 @@ class Delivery:
         began_s = time.monotonic()
         reply = await self._stream.send(call.body)
         self._body_bytes -= len(call.body)
-        outcome = settle(len(call), reply, whole=call.must_land)
+        outcome = settle(len(call), reply, self._settings.request, whole=call.must_land)
         self._accounting.answered(call, outcome, time.monotonic() - began_s)
         await self._react(outcome, began_s, probing=probing)
         misplaced = await self._misplaced(call, outcome)

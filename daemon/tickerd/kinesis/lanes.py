@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tickerd.kinesis.aggregate import Aggregator, Entry, Written
-from tickerd.kinesis.calls import request_body
 from tickerd.kinesis.lane import Lane, LaneCall
 from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
 from tickerd.kinesis.outbox import NEVER_S, Settled, retry_pause_s, tell_pacer
@@ -26,14 +25,14 @@ assert CALL_BYTES <= CALL_BYTES_MAX, "a call is no larger than the service takes
 
 
 class LaneOutbox:
-    """`head` is what stands before the first entry's data in a request."""
+    """`opening` is how the body of a request begins."""
 
     def __init__(
-        self, head: bytes, route: Route, aggregator: Aggregator, linger_s: float, *, in_order: bool
+        self, opening: bytes, route: Route, aggregator: Aggregator, linger_s: float, *, in_order: bool
     ) -> None:
         self.route = route
         self.waiting_bytes = 0
-        self._head = head
+        self._opening = opening
         self._aggregator = aggregator
         self._linger_s = linger_s
         self._in_order = in_order
@@ -92,8 +91,8 @@ class LaneOutbox:
         if not entries:
             return None
         keys = np.array([entry.key for entry in entries], np.int32)
-        data = WholeRecords([entry.data for entry in entries]).base64()
-        body = request_body(self._head, data, keys, self.route)
+        data = WholeRecords([entry.data for entry in entries])
+        body = self.route.framing.body(self._opening, data, keys)
         return LaneCall(self.route, entries, lanes, self._aggregator.must_land, body)
 
     def due_s(self, now_s: float) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tickerd.kinesis.calls import OversizeError, fitting, request_body
+from tickerd.kinesis.calls import OversizeError, fitting
 from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
 from tickerd.kinesis.outbox import NEVER_S, Settled, retry_pause_s, tell_pacer
 from tickerd.kinesis.parked import Parked
@@ -17,7 +17,7 @@ from tickerd.kinesis.route import Route
 from tickerd.kinesis.rows import Rows, joined
 from tickerd.kinesis.settle import Outcome
 from tickerd.kinesis.shards import Shard
-from tickerd.texts import Base64
+from tickerd.texts import Texts
 
 
 @dataclass(slots=True)
@@ -59,12 +59,12 @@ class Failed:
 
 
 class PlainOutbox:
-    """`head` is what stands before the first entry's data in a request."""
+    """`opening` is how the body of a request begins."""
 
-    def __init__(self, head: bytes, route: Route, entry_bytes_max: int, linger_s: float) -> None:
+    def __init__(self, opening: bytes, route: Route, entry_bytes_max: int, linger_s: float) -> None:
         self.route = route
         self.waiting_bytes = 0
-        self._head = head
+        self._opening = opening
         self._entry_bytes_max = entry_bytes_max
         self._linger_s = linger_s
         self._largest_bytes = 0  # of a record so far
@@ -103,7 +103,7 @@ class PlainOutbox:
             pieces += self._take_fresh(room, now_s)
         if not pieces:
             return None
-        texts = _in_base64(pieces)
+        texts = self.route.framing.gathered([_texts(piece) for piece in pieces])
         rows = joined(pieces).with_texts(texts)
         fit = len(rows)
         if fit * (self._largest_bytes + self.route.key_bytes_max) > CALL_BYTES_MAX:
@@ -113,7 +113,8 @@ class PlainOutbox:
             rows = rows.part(0, fit)
             texts = texts.part(0, fit)
         self.waiting_bytes -= int(rows.sizes.sum())
-        return PlainCall(self.route, rows, tries, request_body(self._head, texts, rows.keys, self.route))
+        body = self.route.framing.body(self._opening, texts, rows.keys)
+        return PlainCall(self.route, rows, tries, body)
 
     def due_s(self, now_s: float) -> float | None:
         """When something has lingered, may be tried again, or may have room in its shard."""
@@ -223,17 +224,9 @@ class PlainOutbox:
         return waiting
 
 
-def _in_base64(pieces: list[Rows]) -> Base64:
-    """The texts of all pieces; what failed once is encoded already."""
-    encoded: list[Base64] = []
-    for piece in pieces:
-        assert piece.texts is not None, "records that go have texts"
-        encoded.append(piece.texts.base64())
-    if len(encoded) == 1:
-        return encoded[0]
-    return Base64(
-        [text for each in encoded for text in each.texts], [tail for each in encoded for tail in each.tails]
-    )
+def _texts(rows: Rows) -> Texts:
+    assert rows.texts is not None, "records that go have texts"
+    return rows.texts
 
 
 def _records(pieces: list[Rows]) -> int:

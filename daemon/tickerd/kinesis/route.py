@@ -7,11 +7,11 @@ map makes a new route; calls keep the one that they were built with.
 from collections.abc import Sequence
 from typing import Literal
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.kinesis.ceiling import ceiling_records_per_second, shares_by_shard
+from tickerd.kinesis.formats import JSON, Format
 from tickerd.kinesis.kpl import KeyTable
 from tickerd.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX
 from tickerd.kinesis.pacing import Pacer
@@ -23,7 +23,7 @@ class Route:
 
     `shares`: [instruments] each instrument's share of all records. With `partition_key` "instrument" the keys
     are the instruments; with "even" they are one for each shard, taken in turn. `pacer` says what the shards
-    take; None: no limits are kept.
+    take; None: no limits are kept. `request` is the format of requests.
     """
 
     def __init__(
@@ -33,6 +33,7 @@ class Route:
         shares: NDArray[np.float64],
         partition_key: Literal["instrument", "even"],
         pacer: Pacer | None,
+        request: Format = JSON,
     ) -> None:
         self.shard_map = shard_map
         self.positions = {shard.shard_id: position for position, shard in enumerate(shard_map.shards)}
@@ -42,10 +43,7 @@ class Route:
         for key in self.keys:
             if not 1 <= len(key) <= PARTITION_KEY_CHARACTERS_MAX:
                 raise ValueError(f"the partition key {key!r} has not 1 to 256 characters")
-        # What stands between the data of one entry and of the next, and after the last, for each key.
-        fields = [b'","PartitionKey":' + msgspec.json.encode(key) for key in self.keys]
-        self.joints = np.array([field + b'},{"Data":"' for field in fields], dtype=object)
-        self.tails = [field + b"}]}" for field in fields]
+        self.framing = request.framing(self.keys)
         self.key_table = KeyTable([key.encode() for key in self.keys])
         self.key_bytes = self.key_table.key_bytes
         self.key_bytes_max = int(self.key_bytes.max())

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-import msgspec
-
+from tickerd import cbor
 from tickerd.cause import Cause
 from tickerd.kinesis.cause import is_retryable, service_cause
 from tickerd.kinesis.client import Reply
+from tickerd.kinesis.replies import Error, entries_of, error_of, first_shard_of_all
 
 REFUSED_CREDENTIALS = {
     "ExpiredTokenException",
@@ -17,8 +17,8 @@ REFUSED_CREDENTIALS = {
     "InvalidSignatureException",
 }
 NO_ANSWER = {"ConnectionError", "ProxyConnectionError", "Timeout"}
+NOT_UNDERSTOOD = {"SerializationException", "UnknownOperationException"}
 THROTTLED = "ProvisionedThroughputExceededException"
-_SHARD_ID = b'"ShardId":"'
 
 
 class Fate(Enum):
@@ -41,45 +41,24 @@ class Outcome(NamedTuple):
     landed: Sequence[str] = ()  # ShardIds of the first entries, of as many as were read; "" where none is
 
 
-class _Entry(msgspec.Struct, gc=False):
-    SequenceNumber: str | None = None
-    ShardId: str | None = None
-    ErrorCode: str | None = None
-
-
-class _Answer(msgspec.Struct, gc=False):
-    Records: list[_Entry]
-
-
-class _Error(msgspec.Struct):
-    type: str = msgspec.field(name="__type", default="Unknown")
-    message: str | None = ""
-    Message: str | None = ""
-
-
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-_answer_decoder = msgspec.json.Decoder(_Answer)
-_error_decoder = msgspec.json.Decoder(_Error)
-
-
-def settle(entries: int, reply: Reply, *, whole: bool = False) -> Outcome:
+def settle(entries: int, reply: Reply, request: str = "json", *, whole: bool = False) -> Outcome:
     """The fate of every entry of a call, from the answer to it. `entries` is how many were sent.
 
-    `whole`: the ShardIds of all entries are wanted, not of the first alone.
+    `request`: the format in which. `whole`: the ShardIds of all entries are wanted, not of the first alone.
     """
     if reply.status == 200:
-        return _settle_answer(entries, reply.body, whole=whole)
+        return _settle_answer(entries, reply.body, request, whole=whole)
     if reply.status == 0:
         code, _, detail = reply.body.decode(errors="replace").partition(": ")
         if code in NO_ANSWER:
             return Outcome(Fate.RETRY, None, {code: entries}, Cause(code, detail or code, False))
         return Outcome(Fate.HOLD, None, {code: entries}, Cause(code, detail or code, True))
-    try:
-        error = _error_decoder.decode(reply.body)
-    except _UNREADABLE:
-        error = _Error(f"HTTP{reply.status}", reply.body[:200].decode(errors="replace"))
+    error = error_of(reply.body)
+    if error is None:
+        error = Error(f"HTTP{reply.status}", reply.body[:200].decode(errors="replace"))
     code = error.type.rpartition("#")[2]
-    cause = service_cause(code, error.message or error.Message or "", reply.status)
+    remedy = _remedy(request, reply.body, code)
+    cause = service_cause(code, error.message or error.Message or "", reply.status, remedy)
     if code in REFUSED_CREDENTIALS:
         return Outcome(Fate.RENEW, None, {code: entries}, cause)
     if is_retryable(code, reply.status):
@@ -87,25 +66,21 @@ def settle(entries: int, reply: Reply, *, whole: bool = False) -> Outcome:
     return Outcome(Fate.HOLD, None, {code: entries}, cause)
 
 
-def _settle_answer(entries: int, body: bytes, *, whole: bool) -> Outcome:
-    # Almost every answer says that nothing failed: then it need not be parsed. The order and the spacing of
-    # the keys are not promised, so whatever looks different is parsed.
-    if (
-        not whole
-        and b'"FailedRecordCount":0' in body
-        and (found := body.find(_SHARD_ID)) > 0
-        and body.count(b'"SequenceNumber":"') == entries
-    ):
-        start = found + len(_SHARD_ID)
-        first = body[start : body.index(b'"', start)]
-        return Outcome(Fate.DONE, [], {}, landed=[first.decode(errors="replace")])
-    try:
-        answers = _answer_decoder.decode(body).Records
-    except _UNREADABLE:
-        answers = []
+def _remedy(request: str, body: bytes, code: str) -> str:
+    """What to do about an answer that shows that the endpoint does not read such requests; mostly nothing."""
+    if request == "json" or (cbor.is_cbor(body) and code not in NOT_UNDERSTOOD):
+        return ""
+    return 'if this endpoint does not know CBOR, set kinesis.request = "json"'
+
+
+def _settle_answer(entries: int, body: bytes, request: str, *, whole: bool) -> Outcome:
+    if not whole and (shard_id := first_shard_of_all(body, entries)):
+        return Outcome(Fate.DONE, [], {}, landed=[shard_id])
+    answers = entries_of(body)
     if len(answers) != entries:
-        cause = Cause("ReplyLength", f"{len(answers)} answers to {entries} entries: is this Kinesis?", False)
-        return Outcome(Fate.RETRY, None, {"ReplyLength": entries}, cause)
+        remedy = _remedy(request, body, "") or "is this Kinesis?"
+        line = f"{len(answers)} answers to {entries} entries: {remedy}"
+        return Outcome(Fate.RETRY, None, {"ReplyLength": entries}, Cause("ReplyLength", line, False))
     errors: dict[str, int] = {}
     unacknowledged = []
     throttled = []

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tickerd.gate import Gate
 from tickerd.kinesis.client import KinesisClient, Reply, StreamError, StreamInfo
+from tickerd.kinesis.formats import FORMATS
 from tickerd.kinesis.pacing import Pacer
 from tickerd.kinesis.route import Route
 from tickerd.kinesis.shards import Shard
@@ -49,6 +50,7 @@ class KinesisStream:
         report: Report,
     ) -> None:
         self._settings = settings
+        self._format = FORMATS[settings.request]
         self._instruments = instruments
         self._shares = shares
         self._workers = workers
@@ -89,9 +91,9 @@ class KinesisStream:
             await self._client.close()
 
     @property
-    def head(self) -> bytes:
-        """What stands in a request before the first entry's data."""
-        return self._info.address + b',"Records":[{"Data":"'
+    def opening(self) -> bytes:
+        """How the body of a request begins."""
+        return self._format.opening(self._info.named)
 
     @property
     def entry_bytes_max(self) -> int:
@@ -194,7 +196,9 @@ class KinesisStream:
             shard_ids = [shard.shard_id for shard in shard_map.shards]
             old = before.pacer if before else None
             pacer = Pacer(shard_ids, 1 / self._workers, time.monotonic(), old, parents)
-        return Route(shard_map, self._instruments, self._shares, self._settings.partition_key, pacer)
+        return Route(
+            shard_map, self._instruments, self._shares, self._settings.partition_key, pacer, self._format
+        )
 
     def _say(self, info: StreamInfo) -> None:
         """Put into the report what the stream is, and what of the settings it does not allow."""

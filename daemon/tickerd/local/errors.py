@@ -3,8 +3,6 @@
 Promises that a client library sees the codes which the API reference lists; the messages are ours.
 """
 
-import msgspec
-
 ACCOUNT_ID = "000000000000"
 
 
@@ -15,10 +13,6 @@ class ServiceError(Exception):
         super().__init__(message)
         self.code = code
         self.status = status
-
-    def body(self) -> bytes:
-        """Return the JSON 1.1 body of the refusal."""
-        return msgspec.json.encode({"__type": self.code, "message": str(self)})
 
 
 def invalid_argument(message: str) -> ServiceError:

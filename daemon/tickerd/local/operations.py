@@ -1,13 +1,11 @@
 """The operations of the Kinesis API on streams in memory: a request's bytes in, a reply's bytes out.
 
 Promises the service's shapes and error codes, and that a call is done when it returns. It knows nothing of
-HTTP; time and randomness are passed in. Requests need no signature.
+HTTP, nor of the format of the bytes; time and randomness are passed in. Requests need no signature.
 """
 
 from collections.abc import Callable
 from typing import Any
-
-import msgspec
 
 from tickerd.local import describing, putting, reading, requests
 from tickerd.local.account import SHARDS_MAX, Account
@@ -19,22 +17,19 @@ from tickerd.local.errors import (
     no_such_stream,
 )
 from tickerd.local.stream import Shard, Stream
+from tickerd.local.wire import Wire
 
 ON_DEMAND_SHARDS = 4  # what a new on-demand stream begins with
 
 
-def call(account: Account, operation: str, body: bytes) -> bytes:
+def call(account: Account, operation: str, body: bytes, wire: Wire) -> bytes:
     """Answer one call; raise ServiceError for a refusal."""
-    decoder, act = OPERATIONS[operation]
-    result = act(account, requests.decode(decoder, body))
-    if isinstance(result, bytes):
-        return result
-    return b"" if result is None else msgspec.json.encode(result)
+    kind, act = OPERATIONS[operation]
+    return wire.reply(act(account, wire.request(body, kind)))
 
 
-def _put_records(account: Account, request: requests.PutRecords) -> bytes:
-    stream = account.stream(request)
-    return putting.reply(stream, account.put_entries(stream, request.records, request.dry_run))
+def _put_records(account: Account, request: requests.PutRecords) -> putting.Outcome:
+    return account.put_entries(account.stream(request), request.records, request.dry_run)
 
 
 def _put_record(account: Account, request: requests.PutRecord) -> object:
@@ -188,21 +183,20 @@ def _get_records(account: Account, request: requests.GetRecords) -> object:
 
 
 # Any: each operation takes the request type beside it; the table pairs them, which a type cannot say.
-_TABLE: list[tuple[str, type[Any], Callable[[Account, Any], object]]] = [
-    ("CreateStream", requests.CreateStream, _create_stream),
-    ("DeleteStream", requests.OnStream, _delete_stream),
-    ("DescribeStream", requests.DescribeStream, _describe_stream),
-    ("DescribeStreamSummary", requests.OnStream, _describe_stream_summary),
-    ("GetRecords", requests.GetRecords, _get_records),
-    ("GetShardIterator", requests.GetShardIterator, _get_shard_iterator),
-    ("ListShards", requests.ListShards, _list_shards),
-    ("ListStreams", requests.ListStreams, _list_streams),
-    ("MergeShards", requests.MergeShards, _merge_shards),
-    ("PutRecord", requests.PutRecord, _put_record),
-    ("PutRecords", requests.PutRecords, _put_records),
-    ("SplitShard", requests.SplitShard, _split_shard),
-    ("UpdateMaxRecordSize", requests.UpdateRecordSize, _update_record_size),
-    ("UpdateShardCount", requests.UpdateShardCount, _update_shard_count),
-    ("UpdateStreamRecordDistributionStrategy", requests.UpdateDistribution, _update_distribution),
-]
-OPERATIONS = {name: (msgspec.json.Decoder(request), act) for name, request, act in _TABLE}
+OPERATIONS: dict[str, tuple[type[Any], Callable[[Account, Any], object]]] = {
+    "CreateStream": (requests.CreateStream, _create_stream),
+    "DeleteStream": (requests.OnStream, _delete_stream),
+    "DescribeStream": (requests.DescribeStream, _describe_stream),
+    "DescribeStreamSummary": (requests.OnStream, _describe_stream_summary),
+    "GetRecords": (requests.GetRecords, _get_records),
+    "GetShardIterator": (requests.GetShardIterator, _get_shard_iterator),
+    "ListShards": (requests.ListShards, _list_shards),
+    "ListStreams": (requests.ListStreams, _list_streams),
+    "MergeShards": (requests.MergeShards, _merge_shards),
+    "PutRecord": (requests.PutRecord, _put_record),
+    "PutRecords": (requests.PutRecords, _put_records),
+    "SplitShard": (requests.SplitShard, _split_shard),
+    "UpdateMaxRecordSize": (requests.UpdateRecordSize, _update_record_size),
+    "UpdateShardCount": (requests.UpdateShardCount, _update_shard_count),
+    "UpdateStreamRecordDistributionStrategy": (requests.UpdateDistribution, _update_distribution),
+}

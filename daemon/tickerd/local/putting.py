@@ -1,7 +1,7 @@
-"""PutRecords: the hot path. Routes, checks, charges and keeps the entries of one call and writes its reply.
+"""PutRecords: the hot path. Routes, checks, charges and keeps the entries of one call.
 
-Promises that a reply has one member for each entry, in order, and that nothing is stored when the call is
-refused. It costs a few list comprehensions a call and waits for nothing.
+Promises that nothing is stored when the call is refused. It costs a few list comprehensions a call and waits
+for nothing. The reply, with one member for each entry in order, is written by wire.py.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,12 @@ FAILED_SHARE = 0.1  # of the entries that fail on demand
 class Outcome:
     """What became of a call: `numbers` are the sequence numbers' ends, `refused` maps positions to codes."""
 
-    __slots__ = ("entries", "first", "refused", "shards", "sizes")
+    __slots__ = ("entries", "first", "refused", "shards", "sizes", "stream")
 
-    def __init__(self, entries: list[Entry], first: int, shards: list[int], sizes: list[int]) -> None:
+    def __init__(
+        self, stream: Stream, entries: list[Entry], first: int, shards: list[int], sizes: list[int]
+    ) -> None:
+        self.stream = stream
         self.entries = entries
         self.first = first
         self.shards = shards
@@ -81,7 +84,7 @@ def put(
 ) -> Outcome:
     """Number the entries and decide which are refused. `clock_s` None: no limits of the shards are kept."""
     shards, sizes = place(stream, entries, faults.auto or stream.distribution == "AUTO")
-    outcome = Outcome(entries, stream.next_number, shards, sizes)
+    outcome = Outcome(stream, entries, stream.next_number, shards, sizes)
     stream.next_number += len(entries)
     if clock_s is not None:
         outcome.refused = dict.fromkeys(stream.buckets.admit(clock_s(), shards, sizes), THROTTLED)
@@ -100,21 +103,6 @@ def keep(stream: Stream, outcome: Outcome, store: Store, now_ms: int) -> None:
             by_log.setdefault(stream.shards[index].log, []).append(position)
     if by_log:
         store.keep(stream.name, outcome.first, now_ms, outcome.entries, by_log)
-
-
-def reply(stream: Stream, outcome: Outcome) -> bytes:
-    """Return the body of the PutRecords reply."""
-    starts = stream.acknowledgements
-    numbers = range(outcome.first, outcome.first + len(outcome.shards))
-    results = [f'{starts[index]}{number}"}}' for index, number in zip(outcome.shards, numbers, strict=True)]
-    for position, code in outcome.refused.items():
-        results[position] = refusal(stream, outcome.shards[position], code)
-    return f'{{"FailedRecordCount":{len(outcome.refused)},"Records":[{",".join(results)}]}}'.encode()
-
-
-def refusal(stream: Stream, index: int, code: str) -> str:
-    """Return the reply's member for an entry that was not stored."""
-    return f'{{"ErrorCode":"{code}","ErrorMessage":"{refusal_message(stream, index, code)}"}}'
 
 
 def refusal_message(stream: Stream, index: int, code: str) -> str:

@@ -22,6 +22,7 @@ Count = Annotated[int, Meta(ge=1)]
 PageLength = Annotated[int, Meta(ge=1, le=10_000)]
 RecordKib = Annotated[int, Meta(ge=1024, le=10_240)]
 Token = Annotated[str, Meta(min_length=1)]
+Time = Annotated[float, Meta(ge=0, lt=253_402_300_800)]  # seconds since 1970, before the year 10,000
 Distribution = Literal["AUTO", "USER_PARTITION_KEY"]
 
 
@@ -33,7 +34,7 @@ class OnStream(msgspec.Struct, rename="pascal", kw_only=True):
 
 
 class Entry(msgspec.Struct, rename="pascal", gc=False):
-    """An entry of PutRecords. `data` is decoded from base64, which checks it."""
+    """An entry of PutRecords. In JSON `data` is decoded from base64, which checks it."""
 
     data: bytes
     partition_key: PartitionKey | None = None
@@ -111,7 +112,7 @@ class ShardFilter(msgspec.Struct, rename="pascal"):
         "FROM_TIMESTAMP",
     ]
     shard_id: Name | None = None
-    timestamp: float | None = None
+    timestamp: Time | None = None
 
 
 class ListShards(OnStream):
@@ -152,7 +153,7 @@ class GetShardIterator(OnStream):
         "TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER", "AT_TIMESTAMP"
     ]
     starting_sequence_number: SequenceNumber | None = None
-    timestamp: float | None = None
+    timestamp: Time | None = None
 
 
 class GetRecords(msgspec.Struct, rename="pascal"):
@@ -166,13 +167,13 @@ Request = TypeVar("Request")
 _WRONG_TYPE = re.compile(r"Expected `[^`]+`, got `(?!null)|Invalid base64")
 
 
-def decode(decoder: "msgspec.json.Decoder[Request]", body: bytes) -> Request:
-    """Decode a body, or raise SerializationException (no JSON, wrong types) or ValidationException."""
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        if _WRONG_TYPE.match(str(error)):
-            raise ServiceError("SerializationException", str(error)) from None
-        raise invalid_request(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ServiceError("SerializationException", f"The body is not JSON: {error}") from None
+def refusal(error: Exception, format_: str) -> ServiceError:
+    """What a body that does not decode is answered with.
+
+    SerializationException where it is not of the format or has wrong types, else ValidationException.
+    """
+    if not isinstance(error, msgspec.ValidationError):
+        return ServiceError("SerializationException", f"The body is not {format_}: {error}")
+    if _WRONG_TYPE.match(str(error)):
+        return ServiceError("SerializationException", str(error))
+    return invalid_request(str(error))

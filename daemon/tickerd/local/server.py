@@ -1,7 +1,7 @@
-"""The HTTP side of `tickerd local`: JSON 1.1 over HTTP/1.1, injected faults, and the `/_local/` pages.
+"""The HTTP side of `tickerd local`: JSON or CBOR over HTTP/1.1, injected faults, and the `/_local/` pages.
 
 Promises that one call never waits for another, whatever the latency, and that bodies are bounded. What an
-operation does is not known here. Requests need no signature, and CBOR is refused with a hint.
+operation does is not known here. Requests need no signature.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from tickerd.local.account import Account, epoch_ms
 from tickerd.local.errors import ACCOUNT_ID, ServiceError
 from tickerd.local.faults import Faults, merge_faults
 from tickerd.local.operations import OPERATIONS, call
+from tickerd.local.wire import Wire, of_content_type
 
 API = "Kinesis_20131202"
-JSON_TYPE = "application/x-amz-json-1.1"
 BODY_BYTES_MAX = 24 * 1024 * 1024  # a full call of 10 MiB in base64, with keys escaped, and room to spare
 READ_CHUNK_BYTES = 256 * 1024
 WRITES = frozenset({"PutRecord", "PutRecords"})
@@ -123,26 +123,27 @@ class LocalEndpoint:
         if control:
             return self._control(request, body)
         account.stats.calls += 1
-        status, reply, cut = self._act(request, body)
+        wire = of_content_type(request.headers.get(hdrs.CONTENT_TYPE, ""))
+        status, reply, cut = self._act(request, body, wire)
         if account.faults.latency_ms:
             await asyncio.sleep(account.faults.latency_ms / 1000)
         if cut or account.faults.outage:
             return self._cut(request)
         self._requests += 1
-        headers = {hdrs.CONTENT_TYPE: JSON_TYPE, "x-amzn-RequestId": f"{self._requests:032x}"}
+        headers = {hdrs.CONTENT_TYPE: wire.content_type, "x-amzn-RequestId": f"{self._requests:032x}"}
         return web.Response(status=status, body=reply, headers=headers)
 
-    def _act(self, request: web.BaseRequest, body: bytes) -> tuple[int, bytes, bool]:
+    def _act(self, request: web.BaseRequest, body: bytes, wire: Wire) -> tuple[int, bytes, bool]:
         """Do what is asked; return status, body and whether the connection is to be cut instead."""
         account = self._account
         operation = "unknown"
         try:
             operation = self._operation(request)
             account.stats.operations[operation] += 1
-            reply = self._call_with_faults(operation, body)
+            reply = self._call_with_faults(operation, body, wire)
         except ServiceError as error:
             account.stats.refused(operation, error.code)
-            return error.status, error.body(), False
+            return error.status, wire.error(error), False
         cut = operation in WRITES and account.random.random() < account.faults.lost_ack
         return 200, reply, cut
 
@@ -151,12 +152,9 @@ class LocalEndpoint:
         if request.method != hdrs.METH_POST or api != API or operation not in OPERATIONS:
             asked = request.headers.get("X-Amz-Target") or f"{request.method} without X-Amz-Target"
             raise ServiceError("UnknownOperationException", f"tickerd local does not offer {asked}.")
-        if "cbor" in request.headers.get(hdrs.CONTENT_TYPE, ""):
-            hint = "tickerd local speaks JSON 1.1 only; with the Java SDK set AWS_CBOR_DISABLE=true."
-            raise ServiceError("SerializationException", hint)
         return operation
 
-    def _call_with_faults(self, operation: str, body: bytes) -> bytes:
+    def _call_with_faults(self, operation: str, body: bytes, wire: Wire) -> bytes:
         account = self._account
         if account.faults.deny:
             user = f"arn:aws:iam::{ACCOUNT_ID}:user/local"
@@ -165,7 +163,7 @@ class LocalEndpoint:
         if operation in WRITES and account.random.random() < account.faults.error:
             code, status = account.random.choice(SERVER_ERRORS)
             raise ServiceError(code, "The request failed on demand.", status)
-        return call(account, operation, body)
+        return call(account, operation, body, wire)
 
     def _cut(self, request: web.BaseRequest) -> web.Response:
         self._account.stats.cut += 1

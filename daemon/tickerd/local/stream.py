@@ -153,10 +153,7 @@ class Stream:
     def _remap(self) -> None:
         self.buckets.grow(len(self.shards))
         self.placement = Placement(self.open_shards)
-        # The start of an acknowledged entry's reply; its number and a closing quote and brace follow.
-        self.acknowledgements = [
-            f'{{"ShardId":"{s.id}","SequenceNumber":"{s.sequence_prefix}' for s in self.shards
-        ]
+        self.written: dict[str, list[str]] = {}  # by format, how replies of PutRecords name each shard
 
 
 def uniform_bounds(shards: int) -> list[int]:
