@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import emulators
+from cbor_front import in_cbor
 from tickerd.local import LocalOptions
 
 Answers = dict[str, object]
@@ -384,3 +385,15 @@ def test_the_same_calls_get_the_same_answers(start: Callable[[], AbstractContext
     unexplained = {q: answers for q, answers in differing.items() if q not in known}
     assert not unexplained
     assert set(known) == set(differing)
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # aiohttp's, of client and front
+def test_the_same_calls_in_cbor_get_the_same_answers() -> None:
+    async def asked_in_cbor(url: str) -> Answers:
+        async with in_cbor(url) as front:
+            return await run_script(front, pages=True)
+
+    with emulators.local(LocalOptions(shard_limits=False)) as url:
+        in_json = asyncio.run(run_script(url, pages=True))
+    with emulators.local(LocalOptions(shard_limits=False)) as url:
+        assert asyncio.run(asked_in_cbor(url)) == in_json

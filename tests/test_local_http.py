@@ -144,7 +144,6 @@ def test_a_body_beyond_all_bounds_is_refused_without_being_held() -> None:
         (whole(LIST, "SubscribeToShard"), "UnknownOperationException"),
         (whole(LIST, X_Amz_Target="DynamoDB_20120810.ListShards"), "UnknownOperationException"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "UnknownOperationException"),
-        (whole(LIST, Content_Type="application/x-amz-cbor-1.1"), "SerializationException"),
     ],
 )
 def test_what_is_no_call_of_the_protocol_is_refused_and_the_connection_lives(

@@ -1,7 +1,8 @@
 """Outboxes fed with records in every form: each goes out with its bytes and key, whatever fails on the way.
 
-In both formats of requests. Parts of frames as pieces and as whole records, of lengths that base64 and varints find hard, in turns;
+Parts of frames as pieces and as whole records, of lengths that base64 and varints find hard, in turns;
 answers that lose some, reshards, parking, and a change from one way of sending to another while some wait.
+All of it in either format of requests.
 """
 
 import random

@@ -18,7 +18,7 @@ Keys = NDArray[np.int32]
 
 
 class Framing(Protocol):
-    """How entries with the keys of one shard map stand in a body; what depends on a key alone is made once."""
+    """How entries with one shard map's keys stand in a body. What depends on a key alone is made once."""
 
     def gathered(self, pieces: Sequence[Texts]) -> Texts:
         """The records of all pieces in the form in which they go, and wait when they have to go again."""

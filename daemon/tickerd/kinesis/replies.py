@@ -35,7 +35,7 @@ Reply = TypeVar("Reply", _Answer, Error)
 _decoders = {kind: msgspec.json.Decoder(kind) for kind in (_Answer, Error)}
 
 # How an answer in CBOR says that nothing failed, and begins each acknowledged entry's number, of 24 to 255
-# digits; no null looks like that. A text of up to 23 characters, as a ShardId mostly is, has one byte before it.
+# digits; no null looks like that. Before a text of up to 23 characters, as ShardIds are, stands one byte.
 _NONE_FAILED = cbor.text("FailedRecordCount") + b"\x00"
 _NUMBER = cbor.text("SequenceNumber") + b"\x78"
 _CBOR_SHARD_ID = cbor.text("ShardId")
