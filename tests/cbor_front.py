@@ -1,13 +1,13 @@
-"""An endpoint before another one that speaks CBOR to it, for clients that know JSON only.
+"""Fronts before an endpoint, for clients that know JSON: one speaks CBOR to it, one mends kinesalite's JSON.
 
-It writes requests as AWS's Java libraries do: containers of open length, data as bytes, times as integers of
-milliseconds under tag 1. An answer has to be in CBOR, with times written like that.
+Requests in CBOR are written as AWS's Java libraries do: containers of open length, data as bytes, times as
+integers of milliseconds under tag 1. An answer has to be in CBOR, with times written like that.
 """
 
 import base64
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -15,7 +15,6 @@ import cbor2
 from aiohttp import web
 
 BODY_BYTES_MAX = 64 * 1024 * 1024
-TYPE = "application/x-amz-cbor-1.1"
 TIMES = {"Timestamp", "StreamCreationTimestamp", "ApproximateArrivalTimestamp"}
 
 
@@ -57,17 +56,38 @@ def _to_json(name: str, value: Any) -> Any:
     return value
 
 
-@asynccontextmanager
-async def in_cbor(url: str) -> AsyncIterator[str]:
-    """The address of one before the endpoint at `url`."""
+def _mended(text: bytes) -> bytes:
+    """An answer of kinesalite, which keeps what it took in CBOR as {"type":"Buffer","data":[…]}."""
+    return json.dumps(_each(json.loads(text), _of_buffers)).encode()
 
+
+def _of_buffers(name: str, value: Any) -> Any:
+    return base64.b64encode(bytes(value["data"])).decode() if name == "Data" else value
+
+
+def in_cbor(url: str) -> AbstractAsyncContextManager[str]:
+    """The address of one that speaks CBOR to the endpoint at `url`."""
+    return _front(url, "application/x-amz-cbor-1.1", to_cbor, to_json)
+
+
+def mended(url: str) -> AbstractAsyncContextManager[str]:
+    """The address of one before kinesalite, where all data were put in CBOR."""
+    return _front(url, "application/x-amz-json-1.1", bytes, _mended)
+
+
+@asynccontextmanager
+async def _front(
+    url: str, content_type: str, written: Callable[[bytes], bytes], read: Callable[[bytes], bytes]
+) -> AsyncIterator[str]:
     async def answer(request: web.Request) -> web.StreamResponse:
-        headers = {"X-Amz-Target": request.headers["X-Amz-Target"], "Content-Type": TYPE}
-        body = to_cbor(await request.read())
+        kept = ("X-Amz-Target", "X-Amz-Date", "Authorization")  # which nobody here holds against the body
+        headers = {name: request.headers[name] for name in kept if name in request.headers}
+        headers["Content-Type"] = content_type
+        body = written(await request.read())
         async with session.post(url, data=body, headers=headers, skip_auto_headers=("Accept",)) as got:
-            read = await got.read()
-            assert got.content_type == TYPE
-            return web.Response(status=got.status, body=to_json(read) if read else b"")
+            answered = await got.read()
+            assert got.content_type == content_type
+            return web.Response(status=got.status, body=read(answered) if answered else b"")
 
     async with aiohttp.ClientSession() as session:
         front = web.Application(client_max_size=BODY_BYTES_MAX)

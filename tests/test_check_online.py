@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 import emulators
-from daemon import Host, Stream
+from daemon import Destination, Host, Stream
+from test_emulators_daemon import created
 from tickerd.findings import Finding
 from tickerd.local import Faults
 from tickerd.online import Clock, check_online, described
@@ -29,7 +30,7 @@ def asked(host: Host, *assignments: str, environment: dict[str, str] | None = No
     return ran.returncode, ran.stdout, ran.stderr
 
 
-def of(stream: Stream) -> list[str]:
+def of(stream: Destination) -> list[str]:
     return [f"kinesis.endpoint_url={stream.url}", f"kinesis.stream={stream.name}"]
 
 
@@ -48,6 +49,30 @@ def test_a_stream_that_would_work_is_0_and_nothing_is_written(host: Host, stream
     after = stream.local.stats()
     assert after["entries"] == before["entries"]
     assert after["errors"]["PutRecords"]["DryRunOperationException"] >= 1
+
+
+def test_a_format_of_requests_is_tried_and_nothing_is_written(host: Host, stream: Stream) -> None:
+    before = stream.local.stats()
+    code, out, err = asked(host, *of(stream), "kinesis.request=cbor")
+    assert (code, err) == (0, "")
+    assert "kinesis.request: the endpoint reads CBOR" in out
+    assert stream.local.stats()["entries"] == before["entries"]
+    assert "kinesis.request" not in asked(host, *of(stream))[1]
+
+
+@pytest.mark.parametrize(
+    ("start", "reads"),
+    [(emulators.kinesalite, True), (emulators.kinesis_local, True), (emulators.moto_server, False)],
+)
+def test_endpoints_that_others_wrote_are_told_apart_by_what_they_read(
+    host: Host, start: Callable[[], AbstractContextManager[str]], reads: bool
+) -> None:
+    with start() as url:
+        _, out, err = asked(host, *of(created(url)), "kinesis.request=cbor", environment=KEYS)
+    assert ("kinesis.request: the endpoint reads CBOR" in out) == reads
+    told = [line for line in err.splitlines() if "kinesis.request" in line]
+    assert bool(told) != reads
+    assert all(line.endswith('set kinesis.request = "json"') for line in told)
 
 
 def test_every_missing_permission_is_named_by_its_iam_action(host: Host, stream: Stream) -> None:

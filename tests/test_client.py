@@ -82,7 +82,7 @@ def test_a_stream_is_described_with_all_its_open_shards(moto: str) -> None:
     info = asyncio.run(described(settings(moto, stream="described")))
     assert (info.name, len(info.shards.shard_map)) == ("described", 7)
     assert info.arn.endswith(":stream/described")
-    assert info.address == b'{"StreamARN":"' + info.arn.encode() + b'"'
+    assert info.named == {"StreamARN": info.arn}
     assert info.entry_bytes_max == 1024 * 1024
 
 
@@ -96,7 +96,7 @@ def test_where_no_arn_is_known_the_stream_is_named() -> None:
     with emulators.kinesalite() as url:
         asyncio.run(make_stream(url, "named", 3))
         info = asyncio.run(described(settings(url, stream="named")))
-    assert info.address == b'{"StreamName":"named"'
+    assert info.named == {"StreamName": "named"}
     assert len(info.shards.shard_map) == 3
 
 
@@ -108,9 +108,7 @@ def test_a_signed_call_is_understood_by_others(moto: str) -> None:
         try:
             info = await client.describe()
             entry = {"Data": base64.b64encode(b"hello").decode(), "PartitionKey": "k"}
-            reply = await client.put_records(
-                info.address + b',"Records":' + json.dumps([entry]).encode() + b"}"
-            )
+            reply = await client.put_records(json.dumps({**info.named, "Records": [entry]}).encode())
             assert reply.status == 200
             assert json.loads(reply.body)["FailedRecordCount"] == 0
             shard = info.shards.shard_map.shards[0].shard_id

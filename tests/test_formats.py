@@ -49,7 +49,7 @@ def test_a_request_in_cbor_says_to_the_library_of_aws_what_one_in_json_says(
     stream = io.BytesIO(body("cbor", entries))
     parser: Any = botocore.parsers.RpcV2CBORParser()
     stream.name = ""  # it asks what it reads from
-    read = parser.parse_data_item(io.BufferedReader(stream))  # type: ignore[arg-type]
+    read = parser.parse_data_item(io.BufferedReader(stream))
     assert [(entry["Data"], entry["PartitionKey"]) for entry in read["Records"]] == routes.entries_of(
         body("json", entries)
     )

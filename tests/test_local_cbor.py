@@ -15,16 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import emulators
-from cbor_front import TYPE
 from tickerd.local import Faults, LocalEndpoint, LocalOptions
+from tickerd.local.errors import ServiceError
 from tickerd.local.requests import PutRecords
-from tickerd.local.wire import CBOR, ServiceError
+from tickerd.local.wire import CBOR
 
 FREE = LocalOptions(shard_limits=False, shards=1)
 NAME = {"StreamName": "market-log"}
 SHARD = {"ShardId": "shardId-000000000000"}
 NOW_MS = 1_795_000_000_123
-GOOD = {**NAME, "Records": [{"Data": b"x", "PartitionKey": "k"}]}
+TYPE = "application/x-amz-cbor-1.1"
+ENTRY = {"Data": b"x", "PartitionKey": "k"}
+GOOD = {**NAME, "Records": [ENTRY]}
 
 Ask = Callable[[str, object], Awaitable[Any]]
 
@@ -55,7 +57,7 @@ def talk(scene: Callable[[Ask, LocalEndpoint], Awaitable[None]], options: LocalO
 def test_the_reply_of_put_records_is_what_others_would_write() -> None:
     async def scene(ask: Ask, endpoint: LocalEndpoint) -> None:
         for entries in (1, 23, 24, 256, 500):
-            status, body, reply = await ask("PutRecords", {**NAME, "Records": GOOD["Records"] * entries})
+            status, body, reply = await ask("PutRecords", {**NAME, "Records": [ENTRY] * entries})
             assert (status, body) == (200, cbor2.dumps(reply))
             assert list(reply) == ["FailedRecordCount", "Records"]
             assert reply["FailedRecordCount"] == 0
@@ -65,7 +67,7 @@ def test_the_reply_of_put_records_is_what_others_would_write() -> None:
             }
             assert len({record["SequenceNumber"] for record in reply["Records"]}) == entries
         endpoint.faults = Faults(throttled=1.0)
-        _, body, reply = await ask("PutRecords", {**NAME, "Records": GOOD["Records"] * 30})
+        _, body, reply = await ask("PutRecords", {**NAME, "Records": [ENTRY] * 30})
         assert body == cbor2.dumps(reply)
         assert reply["FailedRecordCount"] == 30
         assert {frozenset(record) for record in reply["Records"]} == {

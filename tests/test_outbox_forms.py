@@ -84,8 +84,7 @@ class Sender:
     def route(self) -> Route:
         ids = [shard.shard_id for shard in self.shards.shards]
         pacer = Pacer(ids, self.chance.choice([1, 0.2]), self.now_s) if self.paced else None
-        partition_key = "even" if self.even else "instrument"
-        return routes.route(self.shards, SYMBOLS, partition_key, pacer, self.request)
+        return routes.route(self.shards, SYMBOLS, "even" if self.even else "instrument", pacer, self.request)
 
     def opened(self, way: str) -> Outbox:
         opening = routes.OPENINGS[self.request]

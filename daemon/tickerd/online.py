@@ -14,13 +14,17 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # noqa: A004
 
+from tickerd import cbor
 from tickerd.cause import one_line
 from tickerd.config import state_directory
 from tickerd.destination import file_directory
 from tickerd.files.online import check_directory
 from tickerd.findings import Finding, fails, works
+from tickerd.kinesis.client import KinesisClient, StreamError
 from tickerd.kinesis.limits import SHARD_ENTRIES_PER_SECOND
+from tickerd.kinesis.replies import error_of
 from tickerd.kinesis.session import open_session
+from tickerd.kinesis.settle import format_remedy
 from tickerd.settings import Kinesis, Settings
 
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5, 15
@@ -121,6 +125,7 @@ class Service:
                 *await self._stream(records_per_second),
                 await self._shards(),
                 await self._put(),
+                *await self._request_format(),
             ]
         except (ConnectionError, HTTPClientError) as error:
             at = self._kinesis.endpoint_url or f"the endpoint of {self._client.meta.region_name}"
@@ -175,6 +180,25 @@ class Service:
                 raise
             return _code(error) == "SerializationException"
         return False
+
+    async def _request_format(self) -> list[Finding]:
+        """Whether the endpoint reads requests in CBOR, asked by a call that can write nothing."""
+        if self._kinesis.request == "json":
+            return []
+        client = KinesisClient(self._kinesis, 1)
+        try:
+            await client.open()
+            reply = await client.put_records(cbor.encode({**self._named, "DryRun": True, "Records": []}))
+        except StreamError as error:
+            return [fails(f"kinesis.request: {error.cause.message}")]
+        finally:
+            await client.close()
+        refusal = error_of(reply.body)
+        if remedy := format_remedy(self._kinesis.request, reply.body, refusal.type if refusal else ""):
+            said = refusal.type if refusal else one_line(reply.body.decode(errors="replace"))[:200]
+            line = f"the endpoint does not answer as one that reads CBOR (HTTP {reply.status} {said})"
+            return [fails(f"kinesis.request: {line}; {remedy}")]
+        return [works("kinesis.request: the endpoint reads CBOR")]
 
     def _refused(self, operation: str, error: ClientError) -> Finding:
         """What a refusal means, with the IAM action or the setting that would be right."""

@@ -4,7 +4,7 @@ It is told by the body, not by what was asked: a proxy, or an endpoint that does
 likes. Whatever is neither, or has another shape, says nothing.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,7 +32,9 @@ class _Answer(msgspec.Struct, gc=False):
 
 
 Reply = TypeVar("Reply", _Answer, Error)
-_decoders = {kind: msgspec.json.Decoder(kind) for kind in (_Answer, Error)}
+_decoders: dict[type, "msgspec.json.Decoder[Any]"] = {
+    kind: msgspec.json.Decoder(kind) for kind in (_Answer, Error)
+}
 
 # How an answer in CBOR says that nothing failed, and begins each acknowledged entry's number, of 24 to 255
 # digits; no null looks like that. Before a text of up to 23 characters, as ShardIds are, stands one byte.
@@ -79,6 +81,9 @@ def error_of(body: bytes) -> Error | None:
 
 def _decoded(body: bytes, kind: type[Reply]) -> Reply | None:
     try:
-        return cbor.decode(body, kind) if cbor.is_cbor(body) else _decoders[kind].decode(body)
+        if cbor.is_cbor(body):
+            return cbor.decode(body, kind)
+        reply: Reply = _decoders[kind].decode(body)
     except (msgspec.MsgspecError, ValueError):  # of which UnicodeDecodeError is one
         return None
+    return reply

@@ -57,7 +57,7 @@ def settle(entries: int, reply: Reply, request: str = "json", *, whole: bool = F
     if error is None:
         error = Error(f"HTTP{reply.status}", reply.body[:200].decode(errors="replace"))
     code = error.type.rpartition("#")[2]
-    remedy = _remedy(request, reply.body, code)
+    remedy = format_remedy(request, reply.body, code)
     cause = service_cause(code, error.message or error.Message or "", reply.status, remedy)
     if code in REFUSED_CREDENTIALS:
         return Outcome(Fate.RENEW, None, {code: entries}, cause)
@@ -66,8 +66,8 @@ def settle(entries: int, reply: Reply, request: str = "json", *, whole: bool = F
     return Outcome(Fate.HOLD, None, {code: entries}, cause)
 
 
-def _remedy(request: str, body: bytes, code: str) -> str:
-    """What to do about an answer that shows that the endpoint does not read such requests; mostly nothing."""
+def format_remedy(request: str, body: bytes, code: str) -> str:
+    """What to do where an answer shows that the endpoint does not read requests like that; mostly nothing."""
     if request == "json" or (cbor.is_cbor(body) and code not in NOT_UNDERSTOOD):
         return ""
     return 'if this endpoint does not know CBOR, set kinesis.request = "json"'
@@ -78,7 +78,7 @@ def _settle_answer(entries: int, body: bytes, request: str, *, whole: bool) -> O
         return Outcome(Fate.DONE, [], {}, landed=[shard_id])
     answers = entries_of(body)
     if len(answers) != entries:
-        remedy = _remedy(request, body, "") or "is this Kinesis?"
+        remedy = format_remedy(request, body, "") or "is this Kinesis?"
         line = f"{len(answers)} answers to {entries} entries: {remedy}"
         return Outcome(Fate.RETRY, None, {"ReplyLength": entries}, Cause("ReplyLength", line, False))
     errors: dict[str, int] = {}
