@@ -36,6 +36,8 @@ def written(texts: Texts) -> list[bytes]:
     assert texts.sizes().tolist() == list(map(len, records))
     assert texts.base64().records() == records
     assert texts.part(count // 3, count).base64().records() == records[count // 3 :]
+    for part, begin in ((texts, 0), (texts.part(count // 3, count), count // 3), (texts.base64(), 0)):
+        assert list(map(b"".join, zip(*part.columns(), strict=True))) == records[begin:]
     order = np.random.default_rng(count).permutation(count)
     stops = sorted({1, (count + 1) // 2, count})
     shuffled = [records[number] for number in order.tolist()]
