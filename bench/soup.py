@@ -25,18 +25,20 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--rate", type=float, default=30_000, help="records per second, without limits")
     parser.add_argument("--mode", choices=sorted(MODES), default="none")
+    parser.add_argument("--request", choices=("json", "cbor"), default="json")
     parser.add_argument("--limits", choices=("off", "on"), default="off")
     parser.add_argument("--outages", type=int, default=3)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     chosen = parser.parse_args()
-    soup = Soup(chosen.mode, chosen.seconds, chosen.rate, chosen.limits == "on", chosen.outages, chosen.seed)
+    limits = chosen.limits == "on"
+    soup = Soup(chosen.mode, chosen.seconds, chosen.rate, limits, chosen.outages, chosen.seed, chosen.request)
     with tempfile.TemporaryDirectory() as directory:
         host = Host(Path(directory))
         try:
             figures = Kitchen(host, soup).cook()
         finally:
             host.close()
-    record("soup", mode=soup.mode, limits=chosen.limits, seed=soup.seed, **figures)
+    record("soup", mode=soup.mode, request=soup.request, limits=chosen.limits, seed=soup.seed, **figures)
     wrong = ("lost", "altered", "corrupt", "foreign", "verify_code", "exit_code", "dropped_records")
     unordered = soup.mode == "kpl-key" and figures["out_of_order"]
     return int(any(figures[name] for name in wrong) or bool(unordered))

@@ -20,7 +20,6 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from daemon import Host, Json, Stream
-from tickerd.config import SettingsError, load
 
 MODES: dict[str, dict[str, object]] = {
     "none": {},
@@ -40,15 +39,6 @@ POLL_S = 0.1
 CAUGHT_UP_LAG_S, CATCH_UP_MAX_S = 2.0, 1800.0
 
 
-def offered(mode: str) -> bool:
-    """Whether this version has the mode: what `tickerd check` would say of its settings."""
-    try:
-        load(None, assignments(mode))
-    except SettingsError:
-        return False
-    return True
-
-
 def assignments(mode: str) -> list[str]:
     """The mode for `--set`."""
     return [f"{name.replace('__', '.')}={value}" for name, value in MODES[mode].items()]
@@ -64,6 +54,7 @@ class Soup:
     limits: bool = False
     outages: int = 3
     seed: int = 0
+    request: str = "json"
 
     def events(self) -> list[tuple[float, str]]:
         """What happens after how many seconds, in order."""
@@ -89,6 +80,7 @@ class Kitchen:
         self.settings = self.stream.settings | {
             "kinesis__shard_limits": soup.limits,
             "rate__records_per_second": rate,
+            "kinesis__request": soup.request,
             **MODES[soup.mode],
         }
         self.figures: dict[str, Any] = {"shards": shards, "records_per_second": rate}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon import Daemon, Host, Json, Local, Stream
-from fault_soup import MODES, offered
+from fault_soup import MODES
 
 RESHARDS = 6
 RESHARD_S = 5
@@ -69,7 +69,7 @@ def settled_retries(daemon: Daemon) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [mode for mode in MODES if offered(mode)])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_switch_to_auto_and_back_loses_nothing_and_stores_nothing_again(
     host: Host, local: Local, mode: str
 ) -> None:
@@ -100,7 +100,7 @@ def test_a_switch_to_auto_and_back_loses_nothing_and_stores_nothing_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", [mode for mode in MODES if offered(mode)])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_stream_that_is_resharded_all_the_time_is_not_asked_all_the_time(
     host: Host, local: Local, mode: str
 ) -> None:

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from daemon import Host
-from fault_soup import MODES, Kitchen, Soup, offered
+from fault_soup import MODES, Kitchen, Soup
 
 SECONDS = 60
 RATE = 30_000
@@ -14,11 +14,13 @@ LOOKS_PER_MINUTE_MAX = 240  # a reshard each 5 s, two workers: ten looks of each
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)  # reading millions of records back takes its time
-@pytest.mark.parametrize("mode", [mode for mode in MODES if offered(mode)])
+@pytest.mark.parametrize(
+    ("mode", "request_"), [*((mode, "json") for mode in MODES), ("none", "cbor"), ("kpl-key", "cbor")]
+)
 def test_nothing_is_lost_or_altered_when_everything_goes_wrong_at_once(
-    host: Host, mode: str, capsys: pytest.CaptureFixture[str]
+    host: Host, mode: str, request_: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    soup = Soup(mode, SECONDS, RATE, outages=1, seed=random.randrange(2**32))
+    soup = Soup(mode, SECONDS, RATE, outages=1, seed=random.randrange(2**32), request=request_)
     figures = Kitchen(host, soup).cook()
     with capsys.disabled():
         print(f"\n{soup}: {figures}")  # noqa: T201 - so that CI shows them
@@ -42,8 +44,3 @@ def test_a_soups_events_are_those_of_the_recipe() -> None:
     assert [at for at, what in events if what == "reshard"] == list(range(5, 60, 5))
     assert [at for at, what in events if what == "kill"] == [20, 40]
     assert [(at, what) for at, what in events if "outage" in what] == [(30, "outage"), (40, "no outage")]
-
-
-def test_plain_and_even_keys_are_always_cooked() -> None:
-    assert offered("none")
-    assert offered("even")
