@@ -28,6 +28,18 @@ TYPE = "application/x-amz-cbor-1.1"
 ENTRY = {"Data": b"x", "PartitionKey": "k"}
 GOOD = {**NAME, "Records": [ENTRY]}
 
+# As version 2.33.0 of AWS's SDK for Java wrote them, to be held against what it reads; the time is NOW_MS.
+PUT_BY_JAVA = bytes.fromhex(
+    "bf675265636f7264739fbf644461746143ff00226c506172746974696f6e4b657968d0bad0bbd18ed187ffbf6444617461"
+    "406f4578706c69636974486173684b657961376c506172746974696f6e4b6579616bffff6a53747265616d4e616d656a6d"
+    "61726b65742d6c6f67ff"
+)
+ITERATOR_BY_JAVA = bytes.fromhex(
+    "bf6a53747265616d4e616d656a6d61726b65742d6c6f67675368617264496474736861726449642d303030303030303030"
+    "3030307153686172644974657261746f72547970656c41545f54494d455354414d506954696d657374616d70c11b000001"
+    "a1ee565e7bff"
+)
+
 Ask = Callable[[str, object], Awaitable[Any]]
 
 
@@ -90,6 +102,18 @@ def test_bytes_and_keys_come_back_as_they_were_put() -> None:
         assert [record["Data"] for record in read["Records"]] == [*data, b"single"]
         keys = [record["PartitionKey"] for record in read["Records"]]
         assert keys == [*(record["PartitionKey"] for record in records), "k"]
+
+    talk(scene)
+
+
+def test_what_the_java_sdk_writes_is_read() -> None:
+    async def scene(ask: Ask, _: LocalEndpoint) -> None:
+        status, _, reply = await ask("PutRecords", PUT_BY_JAVA)
+        assert (status, reply["FailedRecordCount"]) == (200, 0)
+        _, _, iterator = await ask("GetShardIterator", ITERATOR_BY_JAVA)
+        _, _, read = await ask("GetRecords", iterator)
+        found = [(record["Data"], record["PartitionKey"]) for record in read["Records"]]
+        assert found == [(b'\xff\x00"', "ключ"), (b"", "k")]
 
     talk(scene)
 
