@@ -92,7 +92,8 @@ class PlainOutbox:
             raise OversizeError(largest, self._entry_bytes_max)
         self._largest_bytes = max(self._largest_bytes, int(rows.sizes.max()))
         self.waiting_bytes += int(rows.sizes.sum())
-        self._append(rows, now_s)
+        assert rows.texts is not None, "records that go have texts"
+        self._append(rows.with_texts(rows.texts.base64()), now_s)
 
     def take(self, now_s: float) -> PlainCall | None:
         """The next call that may go now: what failed, what was parked, and then what is new."""
@@ -224,7 +225,7 @@ class PlainOutbox:
 
 
 def _in_base64(pieces: list[Rows]) -> Base64:
-    """The texts of all pieces; what failed once is encoded already."""
+    """The texts of all pieces, which are encoded already."""
     encoded: list[Base64] = []
     for piece in pieces:
         assert piece.texts is not None, "records that go have texts"
