@@ -16,7 +16,6 @@ from recorded import record
 from tickerd.encoding import encoder
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
-from tickerd.piece_texts import PieceTexts
 from tickerd.pieces import Pieces
 from tickerd.schedule import Part, Segment, Timeline, split
 from tickerd.settings import Mix
@@ -50,7 +49,7 @@ def measure(universe: Universe, name: str, rate: int, records: int) -> None:
         rows = market.columns(SOURCE, part)
         pieces = pieces or Pieces(rows.symbols)
         texts, finding = timed(pieces.encode, rows)
-        joined, joining = timed(PieceTexts.records, texts)
+        joined, joining = timed(lambda of: of.records(), texts)
         structs, building = timed(lambda of: of.records, rows)
         encoded, encoding = timed(encode, structs)
         _, bare = timed(lines.encode_lines, structs)

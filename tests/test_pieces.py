@@ -16,7 +16,7 @@ from tickerd.market.market import Market
 from tickerd.market.merging import merged
 from tickerd.market.universe import Universe
 from tickerd.piece_texts import SEQ_MIN
-from tickerd.pieces import NEWS_KEPT, QUOTES_KEPT, SIZES_KEPT, Pieces
+from tickerd.pieces import NEWS_KEPT, OTHERS_KEPT, QUOTES_KEPT, SIZES_KEPT, Pieces
 from tickerd.schedule import Segment, Timeline, due_below, split
 from tickerd.texts import Texts
 
@@ -126,6 +126,37 @@ def test_quotes_that_want_the_same_place_are_all_told() -> None:
     for first in (0, 20_000, 10_000, 0):
         rows = interleaved([quotes(QUOTES_KEPT // 2, first)], ["QRVA"])
         pieces = pieces or Pieces(rows.symbols)
+        assert written(pieces.encode(rows)) == by_msgspec(rows)
+
+
+def test_what_was_given_before_stays_as_it_was_whatever_the_table_says_next() -> None:
+    pieces: Pieces | None = None
+    given: list[tuple[Texts, Texts, list[bytes]]] = []
+    for first in (0, 10_000, 300_000):  # the last ones take the places of most of the first
+        rows = interleaved([quotes(QUOTES_KEPT // 4, first)], ["QRVA"])
+        pieces = pieces or Pieces(rows.symbols)
+        texts = pieces.encode(rows)
+        given.append((texts, texts.part(5, 5_000), by_msgspec(rows)))
+    for texts, part, expected in given:
+        assert written(texts) == expected
+        assert written(part) == expected[5:5_000]
+
+
+def test_a_part_that_says_more_than_the_table_holds_is_written_all_the_same() -> None:
+    sizes = list(range(SIZES_KEPT, SIZES_KEPT + OTHERS_KEPT + 1))
+    columns = of_feed(
+        1,
+        [0] * len(sizes),
+        [0] * len(sizes),
+        [1.5] * len(sizes),
+        sizes,
+        [1.0] * len(sizes),
+        [2.0] * len(sizes),
+    )
+    many = interleaved([columns], ["QRVA"])
+    few = interleaved([quotes(10)], ["QRVA"])
+    pieces = Pieces(many.symbols)
+    for rows in (few, many, few):
         assert written(pieces.encode(rows)) == by_msgspec(rows)
 
 

@@ -5,14 +5,14 @@ and the last digits of its seq, of which there are tables.
 """
 
 from collections.abc import Iterator, Sequence
-from functools import cache, cached_property
+from functools import cache
 from io import BytesIO
 
 import numpy as np
 import pybase64
 from numpy.typing import NDArray
 
-from tickerd.texts import I32, Base64, Numbers, Objects, WholeRecords, interleaved, joined_runs
+from tickerd.texts import I32, Base64, Numbers, Objects, WholeRecords, joined_runs
 
 I64 = NDArray[np.int64]
 
@@ -20,35 +20,39 @@ BLOCK = 1000  # of seqs, whose last three digits are a table that stays in the n
 RECORDS_AT_ONCE = 1000
 """Their pieces stay in the nearer cache from being looked up to being joined; those of 16,000 do not."""
 DIGITS_BYTES = 4  # of those, with the brace
+DIGITS_KEPT = 2 * BLOCK  # the first texts of a table: the last digits of records, and those of lines
+QUOTED = 3  # pieces that say what is in a record: start, size and middle
 TAILS = 100 * BLOCK  # of three sizes: 7 MB
 SEQ_MIN = TAILS
 """Of records that have six digits at least, so that base64 can be cut before three, four or five of them."""
 
 
 class PieceColumns:
-    """[records] the pieces of each record: start, size, middle, end, and the last digits of its seq."""
+    """[records] the pieces of each record, as numbers into a table of texts.
 
-    def __init__(
-        self, quoted: Sequence[Objects], ends: list[bytes], whose: I64, first_seq: int, sizes: I32
-    ) -> None:
-        self.quoted = quoted  # start, size and middle
-        self.ends = ends  # of all but the seq's last digits
-        self.whose = whose  # [records] which end it has
-        self.seqs = np.arange(first_seq, first_seq + len(whose))
+    `pieces`: [records, 5] the numbers of start, size, middle, end, and the last digits of its seq. `ends`
+    are in it the ends: of each whole, less a byte, and less two.
+    """
+
+    def __init__(self, table: Objects, pieces: Numbers, ends: slice, seqs: I64, sizes: I32) -> None:
+        self.table = table
+        self.pieces = pieces
+        self.seqs = seqs
         self.sizes = sizes  # [records] bytes of each
+        self._ends = ends
 
-    @cached_property
-    def in_base64(self) -> tuple[Objects, Objects, I32]:
-        """[records] what each ends with up to its tail, that tail in base64, and the bytes of all before it.
-
-        A tail is the last three, four or five digits and a brace, so that what is before it has a multiple
-        of three bytes. There is a table of them.
-        """
-        digits_more = (self.sizes - DIGITS_BYTES) % 3
-        cut = objects([end[: len(end) - more] for end in self.ends for more in range(3)])
-        tails = _tails().take(digits_more * TAILS + self.seqs % TAILS)
-        before = (self.sizes - DIGITS_BYTES - digits_more) // 3 * 4
-        return cut.take(self.whose * 3 + digits_more), tails, before
+    def own(self) -> None:
+        """From now on depend no more on the table, whose texts are about to be others."""
+        ends, shared = self.table[self._ends], self.table
+        first_end = DIGITS_KEPT + QUOTED * len(self.pieces)
+        self.table = np.empty(first_end + len(ends), dtype=object)
+        self.table[:DIGITS_KEPT] = shared[:DIGITS_KEPT]
+        quoted = self.pieces[:, :QUOTED]
+        shared.take(quoted.ravel(), out=self.table[DIGITS_KEPT:first_end], mode="clip")  # else it is buffered
+        self.table[first_end:] = ends
+        quoted[:] = np.arange(DIGITS_KEPT, first_end).reshape(quoted.shape)
+        self.pieces[:, QUOTED] += first_end - self._ends.start
+        self._ends = slice(first_end, len(self.table))
 
 
 class PieceTexts:
@@ -72,53 +76,60 @@ class PieceTexts:
 
     def pick(self, numbers: Numbers) -> WholeRecords:
         """The records with these numbers, in this order."""
-        columns = self._pieces(self._rows.start + numbers, _LAST_DIGITS)
-        return WholeRecords(list(map(b"".join, zip(*columns, strict=True))))
+        pieces = self._pieces(numbers, lines=False)
+        return WholeRecords(list(map(b"".join, pieces.tolist())))
 
     def records(self) -> list[bytes]:
         """The bytes of each record."""
         return self.pick(np.arange(len(self))).whole
 
     def base64(self) -> Base64:
-        """The same in base64, encoded all together."""
-        ends, tails, before = self._columns.in_base64
-        columns = [column[self._rows].tolist() for column in (*self._columns.quoted, ends)]
-        encoded = BytesIO(pybase64.b64encode(b"".join(interleaved(columns))))
-        # BytesIO cuts a text off in 50 ns; slicing takes 92, splitting at a mark 180.
-        return Base64(list(map(encoded.read, before[self._rows].tolist())), tails[self._rows].tolist())
+        """The same in base64, encoded many together."""
+        columns, sizes = self._columns, self.sizes()
+        # Cut off are the last three, four or five digits and a brace, so that what is before them has a
+        # multiple of three bytes. There is a table of them.
+        digits_more = (sizes - DIGITS_BYTES) % 3
+        tails = _tails().take(digits_more * TAILS + columns.seqs[self._rows] % TAILS).tolist()
+        before = ((sizes - DIGITS_BYTES - digits_more) // 3 * 4).tolist()
+        pieces = columns.pieces[self._rows, : QUOTED + 1].copy()
+        pieces[:, QUOTED] += digits_more
+        texts: list[bytes] = []
+        for start in range(0, len(pieces), RECORDS_AT_ONCE):
+            some = slice(start, start + RECORDS_AT_ONCE)
+            whole = b"".join(columns.table.take(pieces[some].ravel()).tolist())
+            encoded = BytesIO(pybase64.b64encode(whole))
+            # BytesIO cuts a text off in 50 ns; slicing takes 92, splitting at a mark 180.
+            texts += map(encoded.read, before[some])
+        return Base64(texts, tails)
 
     def columns(self) -> list[list[bytes]]:
-        """The pieces, of rows that follow each other: slicing columns takes 45 ns a record, `_pieces` 70."""
-        columns, rows = self._columns, self._rows
-        ends = objects(columns.ends).take(columns.whose[rows])
-        digits = _LAST_DIGITS.take(columns.seqs[rows] % BLOCK)
-        return [*(column[rows].tolist() for column in columns.quoted), ends.tolist(), digits.tolist()]
+        """The pieces, of rows that follow each other."""
+        columns = self._columns
+        gathered: list[list[bytes]] = columns.table.take(columns.pieces[self._rows].T).tolist()
+        return gathered
 
     def runs(
         self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
     ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
-        digits = _LAST_DIGITS_OF_LINES if lines else _LAST_DIGITS
         start, waiting = 0, list[int]()
         for number, stop in enumerate(stops, 1):
             waiting.append(stop - start)
             if stop - start < RECORDS_AT_ONCE and number < len(stops):
                 continue
-            columns = self._pieces(self._rows.start + order[start:stop], digits)
+            pieces = self._pieces(order[start:stop], lines=lines)
             if before is not None:
-                columns.insert(0, before[start:stop].tolist())
-            yield from joined_runs(columns, waiting)
+                pieces = np.concatenate([before[start:stop, np.newaxis], pieces], axis=1)
+            yield from joined_runs(pieces.ravel().tolist(), pieces.shape[1], waiting)
             start, waiting = stop, []
 
-    def _pieces(self, rows: Numbers, digits: Objects) -> list[list[bytes]]:
-        """The columns of these rows."""
+    def _pieces(self, numbers: Numbers, *, lines: bool) -> Objects:
+        """[numbers, 5] the pieces of these records."""
         columns = self._columns
-        taken = [
-            *[column.take(rows) for column in columns.quoted],
-            objects(columns.ends).take(columns.whose.take(rows)),
-            digits.take(columns.seqs.take(rows) % BLOCK),
-        ]
-        return [column.tolist() for column in taken]
+        pieces = columns.pieces.take(self._rows.start + numbers, axis=0)
+        if lines:
+            pieces[:, -1] += BLOCK
+        return columns.table.take(pieces)
 
 
 @cache
@@ -139,11 +150,6 @@ def _tails() -> Objects:
     return objects(tails)
 
 
-def lengths(texts: Sequence[bytes] | Objects) -> I32:
-    """[texts] bytes of each."""
-    return np.fromiter(map(len, texts), np.int32, len(texts))
-
-
 def objects(texts: Sequence[bytes]) -> Objects:
     """An array of these, and not of their characters."""
     objects = np.empty(len(texts), dtype=object)
@@ -151,5 +157,6 @@ def objects(texts: Sequence[bytes]) -> Objects:
     return objects
 
 
-_LAST_DIGITS = objects([b"%03d}" % number for number in range(BLOCK)])
-_LAST_DIGITS_OF_LINES = objects([b"%03d}\n" % number for number in range(BLOCK)])
+LAST_DIGITS = [b"%03d}" % number for number in range(BLOCK)]
+LAST_DIGITS += [digits + b"\n" for digits in LAST_DIGITS]
+assert len(LAST_DIGITS) == DIGITS_KEPT, "a table begins with them"

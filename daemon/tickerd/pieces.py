@@ -1,10 +1,11 @@
 """Records as JSON, joined from pieces that repeat: byte for byte what msgspec makes of their Structs.
 
 Most rows say a quote or a headline that rows before them said: at 400,000 records/s one of 40 is new. Each is
-put together once, from symbols and numbers that msgspec wrote once; a row costs looking its pieces up and
-joining them. What a record is stays in `records.py`.
+put together once, from symbols and numbers that msgspec wrote once, and stands in a table; a row costs to
+find the numbers of its pieces, and to join them where it goes. What a record is stays in `records.py`.
 """
 
+import weakref
 from collections.abc import Iterator, Sequence
 from struct import pack, unpack
 from typing import Any, NamedTuple
@@ -14,9 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.batch import Columns, Interleaved, timestamps
-from tickerd.piece_texts import BLOCK, DIGITS_BYTES, I64, PieceColumns, PieceTexts, lengths, objects
+from tickerd.piece_texts import (
+    BLOCK,
+    DIGITS_BYTES,
+    DIGITS_KEPT,
+    I64,
+    LAST_DIGITS,
+    QUOTED,
+    PieceColumns,
+    PieceTexts,
+    objects,
+)
 from tickerd.records import FEEDS, Forex, News, Stock
-from tickerd.texts import I32, Objects
+from tickerd.texts import Objects, Texts, WholeRecords
 
 FOREX, STOCK, NEWS = (FEEDS.index(feed) for feed in ("forex", "stock", "news"))
 FEED_BITS = 2
@@ -25,6 +36,17 @@ QUOTES_KEPT = 1 << QUOTES_BITS
 NUMBERS_KEPT = 1 << 16
 NEWS_KEPT = 1 << 12
 SIZES_KEPT = 1 << 14
+LOST_KEPT = OTHERS_KEPT = 1 << 14  # of a part, which has no more records than that
+
+# Where what begins in the table of texts. A record is joined from: start, size (of a stock), middle (of a
+# stock), end, last digits of its seq. Quotes have their starts by hash; every start has its middle as far on.
+SIZES = DIGITS_KEPT  # first nothing, then 0, 1, 2, ...
+STARTS = SIZES + 1 + SIZES_KEPT
+NEWS_STARTS = STARTS + QUOTES_KEPT  # as they come
+LOST = NEWS_STARTS + NEWS_KEPT  # quotes of this part whose places others have
+MIDDLES = LOST + LOST_KEPT
+OTHERS = MIDDLES + MIDDLES - STARTS  # what this part alone needs: ends, and large sizes
+TABLE = OTHERS + OTHERS_KEPT
 
 _encode = msgspec.json.Encoder().encode
 _FACTORS = np.array(
@@ -37,6 +59,10 @@ _NOTHING = _encode(Forex("", 0.0, 0.0, 0.0, "", "", 0))
 assert _NOTHING.endswith(_FOREX_END), "forex records end so"
 assert _encode(Stock("", 0.0, 0, 0.0, 0.0, "", "", 0)).endswith(_STOCK_END), "stock records end so"
 assert _encode(News("", "", "", 0.0, 0, "", "", 0)).endswith(_END), "news records end so"
+
+
+class _FullError(Exception):
+    """A part says more than there is room for in the table."""
 
 
 class _Numbers(dict[int, bytes]):
@@ -71,42 +97,60 @@ class Pieces:
             [_encode(Forex(each, 0.0, 0.0, 0.0, "", "", 0))[: -len(_FOREX_END)] for each in symbols],
             [_encode(Stock(each, 0.0, 0, 0.0, 0.0, "", "", 0))[: -len(_STOCK_END)] for each in symbols],
         )
-        # A record is joined from: start, size (of a stock), middle (of a stock), end, last digits of seq.
-        # The places of starts and middles are those of quotes, by hash, then those of news, as they come.
-        self._starts = objects([b""] * (QUOTES_KEPT + NEWS_KEPT))
-        self._middles = objects([b""] * (QUOTES_KEPT + NEWS_KEPT))
+        self._table = objects([*LAST_DIGITS, *[b""] * (TABLE - DIGITS_KEPT)])
+        self._bytes = np.zeros(TABLE, dtype=np.int32)  # of each text; of a start: with its middle
         self._kept = _Quotes(*[np.full(QUOTES_KEPT, -1, dtype=np.int64) for _ in _Quotes._fields])
         self._claims = np.zeros(QUOTES_KEPT, dtype=np.int64)
-        self._bytes = np.zeros(QUOTES_KEPT + NEWS_KEPT, dtype=np.int32)  # of start and middle
         self._written = np.zeros(QUOTES_KEPT, dtype=np.bool_)
         self._numbers = _Numbers()
         self._news: dict[tuple[Any, ...], int] = {}
-        self._sizes = objects([b""])
-        self._size_bytes = lengths(self._sizes)
+        self._largest_size = 0  # that is written, plus one
+        self._others = 0  # texts of this part alone
+        self._given: weakref.ref[PieceColumns] | None = None
 
-    def encode(self, rows: Interleaved) -> "PieceTexts":
+    def encode(self, rows: Interleaved) -> Texts:
         """The records of a part of a frame as JSON, in the order of their seq, which is SEQ_MIN at least."""
+        if self._given is not None and (given := self._given()) is not None:
+            given.own()
+        try:
+            columns = self._columns(rows)
+        except _FullError:  # of what hardly any part has more than a few of
+            return WholeRecords(list(map(_encode, rows.records)))
+        self._given = weakref.ref(columns)
+        return PieceTexts(columns, 0, len(rows))
+
+    def _columns(self, rows: Interleaved) -> PieceColumns:
         # News is the last of the feeds: quotes first, then news is the order of all columns.
         quoted = [columns for columns in rows.columns if columns.feed != NEWS]
         told = [columns for columns in rows.columns if columns.feed == NEWS]
-        quotes = _quotes_of(quoted)
-        quote_places, lost = self._quote_places(quotes)
-        places = np.concatenate([quote_places, *map(self._news_places, told)])[rows.order]
-        starts, middles = self._starts.take(places), self._middles.take(places)
-        sizes = self._bytes.take(places)
-        if len(lost):  # to others that have the same hash: some 1 %
-            records = np.empty(len(rows), dtype=np.int64)
-            records[rows.order] = np.arange(len(rows))
-            for record, texts in zip(records[lost].tolist(), self._texts(quotes.rows(lost)), strict=True):
-                starts[record], middles[record] = texts
-                sizes[record] = sum(map(len, texts))
-        traded, traded_bytes = self._size_pieces(rows)
+        self._others = 0
+        starts = np.concatenate([self._quotes(_quotes_of(quoted)), *map(self._stories, told)])
+        pieces = np.empty((len(rows), QUOTED + 2), dtype=np.intp)
+        pieces[:, 0] = starts.take(rows.order)
+        pieces[:, 1] = self._sizes(rows)
+        np.add(pieces[:, 0], MIDDLES - STARTS, out=pieces[:, 2])
         ends, whose = _ends(rows)
-        sizes += traded_bytes
-        sizes += lengths(ends).take(whose)
+        first_end = self._put([end[: len(end) - less] for end in ends for less in range(3)])
+        np.multiply(whose, 3, out=pieces[:, 3])
+        pieces[:, 3] += first_end
+        seqs = np.arange(rows.first_seq, rows.first_seq + len(rows))
+        np.remainder(seqs, BLOCK, out=pieces[:, 4])
+        sizes = self._bytes.take(pieces[:, 0])
+        sizes += self._bytes.take(pieces[:, 1])
+        sizes += self._bytes.take(pieces[:, 3])
         sizes += DIGITS_BYTES
-        columns = PieceColumns((starts, traded, middles), ends, whose, rows.first_seq, sizes)
-        return PieceTexts(columns, 0, len(rows))
+        return PieceColumns(self._table, pieces, slice(first_end, OTHERS + self._others), seqs, sizes)
+
+    def _quotes(self, quotes: _Quotes) -> I64:
+        """[rows] the number of the start of each row's quote."""
+        places, lost = self._quote_places(quotes)
+        places += STARTS
+        if len(lost):  # to others that have the same hash: some 1 %
+            if len(lost) > LOST_KEPT:
+                raise _FullError
+            places[lost] = own = np.arange(LOST, LOST + len(lost))
+            self._write(own, quotes.rows(lost))
+        return places
 
     def _quote_places(self, quotes: _Quotes) -> tuple[I64, I64]:
         """[rows] where each row's quote is, once it is written; and the rows whose place another has."""
@@ -121,15 +165,18 @@ class Pieces:
         at, written = places[new], quotes.rows(new)
         for kept, column in zip(self._kept, written, strict=True):
             kept[at] = column
-        starts, middles = zip(*self._texts(written), strict=True)
-        self._starts[at] = starts
-        self._middles[at] = middles
-        self._bytes[at] = list(map(len, map(b"".join, zip(starts, middles, strict=True))))
+        self._write(STARTS + at, written)
         # Those that wanted one of these places, or had it before.
         self._written[at] = True
         again = np.flatnonzero(self._written.take(places))
         self._written[at] = False
         return places, again[~self._are_at(places[again], quotes.rows(again))]
+
+    def _write(self, at: I64, quotes: _Quotes) -> None:
+        """Make the starts with these numbers, and the middles, those of quotes."""
+        texts = list(self._texts(quotes))
+        self._table[at], self._table[at + (MIDDLES - STARTS)] = zip(*texts, strict=True)
+        self._bytes[at] = list(map(len, map(b"".join, texts)))
 
     def _are_at(self, places: I64, quotes: _Quotes) -> NDArray[np.bool_]:
         same = np.ones(len(places), dtype=np.bool_)
@@ -148,45 +195,56 @@ class Pieces:
             else:
                 yield b'%b%b,"size":' % (start, price), b',"bid":%b,"ask":%b' % (bid, ask)
 
-    def _news_places(self, columns: Columns) -> list[int]:
-        """[rows] where all that a row of news says before its time is, once it is written."""
+    def _stories(self, columns: Columns) -> list[int]:
+        """[rows] the number of all that a row of news says before its time."""
         bits = [each.view(np.int64) if each.dtype == np.float64 else each for each in columns.values]
         said = list(zip(columns.instruments.tolist(), *[each.tolist() for each in bits], strict=True))
-        if not (new := set(said).difference(self._news)):
-            return list(map(self._news.__getitem__, said))
-        if len(self._news) + len(new) > NEWS_KEPT:
-            self._news.clear()
-            new = set(said)
-            if missing := max(0, QUOTES_KEPT + len(new) - len(self._starts)):  # a part says more than usual
-                self._starts = np.concatenate([self._starts, objects([b""] * missing)])
-                self._middles = np.concatenate([self._middles, objects([b""] * missing)])
-                self._bytes = np.concatenate([self._bytes, np.zeros(missing, dtype=np.int32)])
-        rows_of = dict(zip(said, range(len(said)), strict=True))
-        for each in new:
-            place = self._news[each] = QUOTES_KEPT + len(self._news)
-            row = slice(rows_of[each], rows_of[each] + 1)
-            values = [column[row].tolist()[0] for column in columns.values]
-            record = News(*[self.symbols[each[0]], *values, "", "", 0])
-            self._starts[place] = start = _encode(record)[: -len(_END)]
-            self._bytes[place] = len(start)
+        if new := set(said).difference(self._news):
+            if len(self._news) + len(new) > NEWS_KEPT:
+                self._news.clear()
+                new = set(said)
+                if len(new) > NEWS_KEPT:
+                    raise _FullError
+            rows_of = dict(zip(said, range(len(said)), strict=True))
+            for each in new:
+                number = self._news[each] = NEWS_STARTS + len(self._news)
+                row = slice(rows_of[each], rows_of[each] + 1)
+                values = [column[row].tolist()[0] for column in columns.values]
+                record = News(*[self.symbols[each[0]], *values, "", "", 0])
+                self._table[number] = start = _encode(record)[: -len(_END)]
+                self._bytes[number] = len(start)
         return list(map(self._news.__getitem__, said))
 
-    def _size_pieces(self, rows: Interleaved) -> tuple[Objects, I32]:
-        """[records] the size of each stock, and nothing for others; and how many bytes that is."""
-        sizes = [
+    def _sizes(self, rows: Interleaved) -> I64:
+        """[records] the number of each stock's size, and of nothing for others."""
+        of_feeds = [
             columns.values[1] + 1 if columns.feed == STOCK else np.zeros(len(columns.instruments), np.int64)
             for columns in rows.columns
         ]
-        places = np.concatenate(sizes)[rows.order]
-        table, largest = self._sizes, int(places.max())
-        if largest >= SIZES_KEPT:
-            some, places = np.unique(places, return_inverse=True)
-            table = objects([b"%d" % (place - 1) if place else b"" for place in some.tolist()])
-            return table.take(places), lengths(table).take(places)
-        if largest >= len(table):
-            table = self._sizes = objects([b"", *[b"%d" % size for size in range(largest)]])
-            self._size_bytes = lengths(table)
-        return table.take(places), self._size_bytes.take(places)
+        sizes: I64 = np.concatenate(of_feeds)[rows.order]
+        largest = int(sizes.max())
+        if largest > SIZES_KEPT:
+            large = sizes > SIZES_KEPT
+            some, which = np.unique(sizes[large], return_inverse=True)
+            sizes[large] = self._put([b"%d" % (size - 1) for size in some.tolist()]) - SIZES + which
+            largest = SIZES_KEPT
+        if largest > self._largest_size:
+            texts = [b"%d" % (size - 1) for size in range(self._largest_size + 1, largest + 1)]
+            written = slice(SIZES + self._largest_size + 1, SIZES + largest + 1)
+            self._table[written], self._bytes[written] = texts, list(map(len, texts))
+            self._largest_size = largest
+        sizes += SIZES
+        return sizes
+
+    def _put(self, texts: list[bytes]) -> int:
+        """Write what this part alone needs; the number of the first of these texts."""
+        first = OTHERS + self._others
+        self._others += len(texts)
+        if self._others > OTHERS_KEPT:
+            raise _FullError
+        self._table[first : first + len(texts)] = texts
+        self._bytes[first : first + len(texts)] = list(map(len, texts))
+        return first
 
 
 def _quotes_of(columns: Sequence[Columns]) -> _Quotes:

@@ -133,7 +133,7 @@ class WholeRecords(NamedTuple):
             columns.insert(0, before.tolist())
         if lines:
             columns.append([b"\n"] * len(order))
-        return joined_runs(columns, stops)
+        return joined_runs(interleaved(columns), len(columns), stops)
 
 
 def interleaved(columns: Sequence[Sequence[bytes]]) -> list[bytes]:
@@ -145,10 +145,9 @@ def interleaved(columns: Sequence[Sequence[bytes]]) -> list[bytes]:
     return pieces
 
 
-def joined_runs(columns: Sequence[Sequence[bytes]], stops: Sequence[int]) -> Iterator[bytes]:
-    """Records of which each is a row of pieces, joined from the first, or the last stop, to each stop."""
+def joined_runs(pieces: list[bytes], many: int, stops: Sequence[int]) -> Iterator[bytes]:
+    """Records, each of so `many` pieces, joined from the first, or the last stop, to each stop."""
     # A join of a few hundred records at once stays in the nearer cache: bytes.join keeps 80 bytes a piece.
-    pieces, many = interleaved(columns), len(columns)
     for start, stop in pairwise([0, *stops]):
         yield b"".join(pieces[start * many : stop * many])
 

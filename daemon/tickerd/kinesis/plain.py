@@ -92,7 +92,7 @@ class PlainOutbox:
             raise OversizeError(largest, self._entry_bytes_max)
         self._largest_bytes = max(self._largest_bytes, int(rows.sizes.max()))
         self.waiting_bytes += int(rows.sizes.sum())
-        self._append(rows, now_s)
+        self._append(rows.with_texts(self.route.framing.gathered([_texts(rows)])), now_s)
 
     def take(self, now_s: float) -> PlainCall | None:
         """The next call that may go now: what failed, what was parked, and then what is new."""
