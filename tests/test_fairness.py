@@ -12,8 +12,8 @@ from daemon import Daemon, Host, Local, Stream
 
 SHARDS = 4
 CAPACITY = 1000 * SHARDS  # records/s, with even keys
-SETTLED_S = 20  # until what limits itself has found its place
-MEASURED_S = 40  # some of the teeth of a saw: growth for 10 s, then a cut
+SETTLED_S = 30  # until what limits itself has found its place: three teeth of its saw
+MEASURED_S = 40  # some more of them: growth for 10 s, then a cut
 EVEN = {"kinesis__partition_key": "even", "kinesis__shard_limits": True, "source__workers": 1}
 
 
