@@ -64,6 +64,7 @@ def pack(to: Outbox, made: Iterable[tuple[Interleaved, Texts]]) -> Iterator[Pack
     for batch, texts in made:
         keys = to.route.keys_of(batch.instruments)
         to.put(Rows.of_frame(texts, keys, batch.feeds, batch.frame), now_s)
+        del texts  # as a worker does, before its encoder makes the next
         yield _taken(to, now_s)
         now_s += 1 / 16
     to.flush()
