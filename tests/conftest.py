@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import uvloop
 
@@ -13,6 +14,11 @@ from daemon import Host, Local, Stream
 from databases import AnyDatabase
 from postgres import PostgreSQL, server
 from raw_http import Run
+
+hypothesis.settings.register_profile(
+    "no clock", deadline=None
+)  # a busy machine takes longer, and is no failure
+hypothesis.settings.load_profile("no clock")
 
 
 @pytest.fixture

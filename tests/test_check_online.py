@@ -2,10 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import botocore.session
+import cbor2
 import msgspec
 import pytest
 
@@ -58,6 +63,83 @@ def test_a_format_of_requests_is_tried_and_nothing_is_written(host: Host, stream
     assert "kinesis.request: the endpoint reads CBOR" in out
     assert stream.local.stats()["entries"] == before["entries"]
     assert "kinesis.request" not in asked(host, *of(stream))[1]
+
+
+@contextmanager
+def front(url: str, status: int, body: bytes) -> Iterator[str]:
+    """Before an endpoint: requests in JSON go on to it, one in CBOR gets this answer; status 0: none."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"]))
+            if "cbor" in self.headers["Content-Type"]:
+                answer = status, body
+            else:
+                request = urllib.request.Request(url, asked, dict(self.headers))  # noqa: S310 - loopback
+                try:
+                    with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - loopback
+                        answer = reply.status, reply.read()
+                except urllib.error.HTTPError as error:
+                    answer = error.code, error.read()
+            if not answer[0]:
+                self.close_connection = True
+                return
+            self.send_response(answer[0])
+            self.send_header("Content-Length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (400, cbor2.dumps({"__type": "com.amazon#ValidationException"}), ""),
+        (
+            400,
+            cbor2.dumps({"__type": "com.amazon#SerializationException"}),
+            "(HTTP 400 SerializationException); if",
+        ),
+        (200, b"\xa0", "(HTTP 200 \ufffd); if this"),
+        (200, b"\xff\xfe\x00", "HTTP 200"),
+        (400, cbor2.dumps({"__type": "Odd\n\x1b[31m" + 500 * "x"}), ""),
+        (400, b'{"__type": "Odd\\n' + 500 * b"x" + b'"}', "HTTP 400 Odd x"),
+        (
+            503,
+            b"<html>busy</html>",
+            "(HTTP 503 <html>busy</html>); ask again, and if this endpoint does not know CBOR",
+        ),
+        (0, b"", "kinesis.request: ConnectionError"),
+    ],
+)
+def test_what_an_endpoint_makes_of_cbor_is_told_in_a_line(
+    host: Host, stream: Stream, status: int, body: bytes, told: str
+) -> None:
+    with front(stream.url, status, body) as url:
+        code, out, err = asked(
+            host, f"kinesis.endpoint_url={url}", f"kinesis.stream={stream.name}", "kinesis.request=cbor"
+        )
+    found = [line for line in err.splitlines() if "kinesis.request" in line]
+    assert (code == 0) == (not told)
+    assert bool(found) == bool(told)
+    assert ("kinesis.request: the endpoint reads CBOR" in out) == (not told)
+    for line in found:
+        assert told in line
+        assert line.isprintable()
+        assert len(line) < 500
+        assert status == 0 or 'kinesis.request = "json"' in line
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ That all operations answer as in JSON is shown by test_local_against_emulators.p
 """
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import emulators
+from tickerd import cbor
 from tickerd.local import Faults, LocalEndpoint, LocalOptions
 from tickerd.local.errors import ServiceError
 from tickerd.local.requests import PutRecords
@@ -196,6 +198,23 @@ def refusal(body: bytes) -> str:
         code: str = cbor2.loads(CBOR.error(error))["__type"]
         return code
     return ""
+
+
+@pytest.mark.parametrize("item", [b"\x80", b"\xa0", b"\x01", b"\x40", b"\x9f\xff", b"\x83\x80\x80\x80"])
+def test_a_large_body_of_small_items_is_refused_before_they_are_made(item: bytes) -> None:
+    many = 8 * 2**20 // len(item)
+    body = cbor.head(cbor.MAP, 1) + cbor.text("Records") + cbor.head(cbor.ARRAY, many) + many * item
+    tracemalloc.start()
+    assert refusal(body) == "SerializationException"
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**20
+
+
+def test_a_large_call_is_no_body_of_small_items() -> None:
+    entries = [{"Data": bytes(20_000), "PartitionKey": f"key {number}"} for number in range(500)]
+    body = cbor2.dumps({**NAME, "Records": entries}, indefinite_containers=True)
+    assert len(CBOR.request(body, PutRecords).records) == 500
 
 
 @settings(max_examples=300)

@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import routes
 from tickerd.kinesis.capacity import FACTOR_MIN
 from tickerd.kinesis.limits import SHARD_BYTES_PER_SECOND, SHARD_ENTRIES_PER_SECOND
 from tickerd.kinesis.pacing import BURST_S, Pacer
-from tickerd.kinesis.parked import look_pause_s
+from tickerd.kinesis.parked import Parked, look_pause_s
+from tickerd.kinesis.route import Route
+from tickerd.kinesis.rows import Rows
 from tickerd.local.buckets import ShardBuckets
+from tickerd.texts import WholeRecords
 
 SHARDS = 8
 LATENCY_S = 0.02
@@ -132,6 +136,29 @@ def test_throttles_that_do_not_depend_on_the_rate_cost_at_most_a_fifth(offered: 
     simulate(calm, 120, seed)
     simulate(hit, 120, seed, random_share=0.1)
     assert hit[0].stored >= 0.8 * calm[0].stored
+
+
+def test_what_is_parked_is_looked_at_as_often_whatever_comes_to_it_and_at_random() -> None:
+    def looks(route: Route, every_s: float) -> list[float]:
+        parked = Parked(route)
+        key = np.zeros(1, np.int32)
+        size = np.full(1, SHARD_BYTES_PER_SECOND, np.int32)  # more than a burst: hardly any of it goes
+        rows = Rows(WholeRecords([b""]), key, np.zeros(1, np.uint8), np.zeros(1, np.int64), size)
+        looked: list[float] = []
+        for tick in range(int(20 / every_s)):
+            now_s = tick * every_s
+            parked.admit(rows, now_s)
+            if now_s >= parked.look_s:
+                parked.unpark(1, now_s)
+                looked.append(now_s)
+        return looked
+
+    shards = routes.equal_shards(1)
+    for every_s in (0.001, 0.005):
+        pacer = Pacer([shard.shard_id for shard in shards.shards], 1.0, 0.0)
+        pauses = np.diff(looks(routes.route(shards, pacer=pacer), every_s))
+        assert 0.02 < pauses.mean() < 0.033
+        assert pauses.std() > 0.008
 
 
 def test_a_shard_that_others_fill_is_slowed_down_alone() -> None:

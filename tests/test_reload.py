@@ -177,7 +177,7 @@ def test_wrong_settings_keep_the_old_ones_and_say_why(configured: Configured) ->
     assert str(configured.file) in reload(daemon, 3)["message"]
     assert daemon.counter("tickerd_reloads_total", result="failed") == 3
     assert daemon.workers() == pids
-    assert daemon.status()["rates"]["target"] == 800
+    daemon.until("the old rate", lambda status: status["rates"]["target"] == 800)
     ended_well(configured, daemon)
 
 

@@ -1,5 +1,6 @@
 """The fate of every entry, read off the answer: nothing counts that the service did not acknowledge."""
 
+import contextlib
 import json
 from collections.abc import Callable
 
@@ -53,6 +54,14 @@ def test_an_answer_without_failures_acknowledges_all(write: Write) -> None:
         assert list(outcome.throttled) == []
         assert outcome.landed[0] == "shardId-0"
         assert settle(3, reply, whole=True).landed == ["shardId-0"] * 3
+
+
+@written
+def test_a_message_that_looks_like_an_acknowledgement_is_none(write: Write) -> None:
+    message = "xnSequenceNumberx qFailedRecordCount\0"
+    refused = {"ErrorCode": "InternalFailure", "ErrorMessage": message}
+    outcome = settle(2, answer([GOOD, refused], write))
+    assert (outcome.unacknowledged, outcome.errors) == ([1], {"InternalFailure": 1})
 
 
 @written
@@ -209,8 +218,14 @@ def test_a_damaged_answer_is_none_or_acknowledges_no_more_than_was_sent(
     for at, byte in changes:
         body[at % len(body)] = byte
     for damaged in (bytes(body), bytes(body[:cut])):
-        outcome = settle(10, Reply(200, damaged), "cbor", whole=True)
-        assert outcome.unacknowledged is None or len(outcome.landed) == 10
+        acknowledged: set[int] = set()
+        with contextlib.suppress(cbor2.CBORDecodeError, ValueError, TypeError, KeyError, AttributeError):
+            records = cbor2.loads(damaged)["Records"]
+            acknowledged = {n for n, each in enumerate(records) if each.get("SequenceNumber")}
+        for whole in (True, False):
+            outcome = settle(10, Reply(200, damaged), "cbor", whole=whole)
+            if outcome.unacknowledged is not None:
+                assert set(range(10)) - set(outcome.unacknowledged) <= acknowledged
 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "AccessDeniedException", "InternalFailure", "Who"])

@@ -19,5 +19,6 @@ class Cause(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """What others wrote, without its line ends, and not all of it."""
-    return " ".join(text.split())[:MESSAGE_CHARACTERS_MAX]
+    """What others wrote, without its line ends and what cannot be seen, and not all of it."""
+    seen = "".join(each if each.isprintable() else " " for each in text[: 2 * MESSAGE_CHARACTERS_MAX])
+    return " ".join(seen.split())[:MESSAGE_CHARACTERS_MAX]

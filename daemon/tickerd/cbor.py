@@ -1,7 +1,7 @@
 """CBOR (RFC 8949) as Kinesis speaks it: the heads of items that are put together by hand, and whole values.
 
-What others send is decoded within bounds: maps of texts, a few levels deep, and no tags but that of a time,
-so that no input becomes one of the library's own types, or more work than its length.
+What others send is decoded within bounds: maps of texts, a few levels deep, no tags but that of a time, and
+not many items, so that no input becomes one of the library's own types, or much larger than it is.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Value = TypeVar("Value")
 
 DEPTH_MAX = 8  # the replies of DescribeStream have five levels
+UNCOUNTED_BYTES, ITEMS_MAX = 2**20, 20_000
+"""An item of one byte becomes 64, and a full PutRecords has 4,000: what is small may be anything, and in what
+is large, as a call of many records hardly ever is, items are counted."""
 TIME = 1  # the tag of a time since 1970
 UNSIGNED, BYTES, TEXT, ARRAY, MAP = (major << 5 for major in (0, 2, 3, 4, 5))
 # Those that the library knows; whatever other tags there are come to its hook.
@@ -61,6 +64,8 @@ def decode(body: bytes, kind: type[Value]) -> Value:
     A time that is an integer has milliseconds, as Amazon's SDKs write it, whatever RFC 8949 says; any other
     has seconds. The value has seconds.
     """
+    if len(body) > UNCOUNTED_BYTES:
+        _check_items(body)
     file = BytesIO(body)
     decoder = cbor2.CBORDecoder(
         file,
@@ -77,6 +82,25 @@ def decode(body: bytes, kind: type[Value]) -> Value:
     if file.tell() < len(body):
         raise ValueError("something follows the value")
     return msgspec.convert(value, kind, builtin_types=(bytes,))
+
+
+def _check_items(body: bytes) -> None:
+    """ValueError when there are too many; they are passed over without being made."""
+    at = items = 0
+    while at < len(body):
+        items += 1
+        if items > ITEMS_MAX:
+            raise ValueError(f"more than {ITEMS_MAX} items")
+        major, length = body[at] & 0xE0, body[at] & 0x1F
+        at += 1
+        if 24 <= length < 28:
+            width = 1 << (length - 24)
+            length = int.from_bytes(body[at : at + width])
+            at += width
+        elif length >= 28:  # open, or an end
+            length = 0
+        if major in (BYTES, TEXT):
+            at += length
 
 
 def encode(value: object) -> bytes:

@@ -20,14 +20,18 @@ from tickerd.config import state_directory
 from tickerd.destination import file_directory
 from tickerd.files.online import check_directory
 from tickerd.findings import Finding, fails, works
+from tickerd.kinesis.cause import CODE_CHARACTERS_MAX
 from tickerd.kinesis.client import KinesisClient, StreamError
 from tickerd.kinesis.limits import SHARD_ENTRIES_PER_SECOND
-from tickerd.kinesis.replies import error_of
+from tickerd.kinesis.replies import UNKNOWN, error_of, is_answer
 from tickerd.kinesis.session import open_session
-from tickerd.kinesis.settle import format_remedy
+from tickerd.kinesis.settle import FORMAT_REMEDY, format_remedy
 from tickerd.settings import Kinesis, Settings
 
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5, 15
+SERVER_ERROR = 500
+READS_CBOR = "kinesis.request: the endpoint reads CBOR"
+SAID_CHARACTERS_MAX = 200  # of an answer that is shown as it came
 SKEW_TOLD_S = 1.0
 SKEW_MAX_S = 300.0  # Signature Version 4: the service refuses a request that is further off
 REFUSED_CREDENTIALS = {
@@ -193,12 +197,20 @@ class Service:
             return [fails(f"kinesis.request: {error.cause.message}")]
         finally:
             await client.close()
+        said = one_line(reply.body.decode(errors="replace"))[:SAID_CHARACTERS_MAX]
+        if reply.status == 0:
+            return [fails(f"kinesis.request: {said}")]
+        if cbor.is_cbor(reply.body) and is_answer(reply.body):
+            return [works(READS_CBOR)]
         refusal = error_of(reply.body)
-        if remedy := format_remedy(self._kinesis.request, reply.body, refusal.type if refusal else ""):
-            said = refusal.type if refusal else one_line(reply.body.decode(errors="replace"))[:200]
-            line = f"the endpoint does not answer as one that reads CBOR (HTTP {reply.status} {said})"
-            return [fails(f"kinesis.request: {line}; {remedy}")]
-        return [works("kinesis.request: the endpoint reads CBOR")]
+        code = refusal.type.rpartition("#")[2] if refusal else UNKNOWN
+        if code != UNKNOWN:
+            said = one_line(code)[:CODE_CHARACTERS_MAX]
+        if code != UNKNOWN and not format_remedy(self._kinesis.request, reply.body, code):
+            return [works(READS_CBOR)]
+        line = f"the endpoint does not answer as one that reads CBOR (HTTP {reply.status} {said})"
+        again = "" if reply.status < SERVER_ERROR else "ask again, and "
+        return [fails(f"kinesis.request: {line}; {again}{FORMAT_REMEDY}")]
 
     def _refused(self, operation: str, error: ClientError) -> Finding:
         """What a refusal means, with the IAM action or the setting that would be right."""

@@ -1,4 +1,4 @@
-"""Records that are joined from pieces where they go: into a run of records, or at once into base64.
+"""Records that are joined from pieces where they go: a run of records, base64, or the body of a request.
 
 Of each record the pieces are: start, size and middle, which say what is in it; the end, with time and source;
 and the last digits of its seq, of which there are tables.

@@ -112,6 +112,7 @@ class Pieces:
         """The records of a part of a frame as JSON, in the order of their seq, which is SEQ_MIN at least."""
         if self._given is not None and (given := self._given()) is not None:
             given.own()
+        self._given = None
         try:
             columns = self._columns(rows)
         except _FullError:  # of what hardly any part has more than a few of

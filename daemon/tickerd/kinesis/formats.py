@@ -1,7 +1,7 @@
 """The two formats of PutRecords requests: what they are called, and how records and keys become a body.
 
 JSON 1.1 is what every endpoint speaks. CBOR has the data as they are, a quarter fewer bytes, and no base64.
-Nothing else of the data plane knows which of them it is. Answers are told apart by themselves (`replies.py`).
+What packs records does not know which of them it is. Answers are told apart by themselves (`replies.py`).
 """
 
 from collections.abc import Callable, Sequence

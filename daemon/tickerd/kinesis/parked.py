@@ -51,7 +51,8 @@ class Parked:
         for shard in np.unique(shards[~goes]).tolist():
             lane = self._lanes.setdefault(shard, deque())
             lane.append(rows.pick(np.flatnonzero(shards == shard)))
-        self.look_s = min(self.look_s, now_s + look_pause_s())
+        if self.look_s == NEVER_S:  # not sooner because there is more: busy hosts look as often as others
+            self.look_s = now_s + look_pause_s()
         return rows.pick(np.flatnonzero(goes)) if goes.any() else None
 
     def unpark(self, room: int, now_s: float) -> list[Rows]:

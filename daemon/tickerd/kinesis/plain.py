@@ -92,6 +92,7 @@ class PlainOutbox:
             raise OversizeError(largest, self._entry_bytes_max)
         self._largest_bytes = max(self._largest_bytes, int(rows.sizes.max()))
         self.waiting_bytes += int(rows.sizes.sum())
+        # In JSON they are encoded now: else their pieces had to be gathered before the next part is encoded.
         self._append(rows.with_texts(self.route.framing.gathered([_texts(rows)])), now_s)
 
     def take(self, now_s: float) -> PlainCall | None:

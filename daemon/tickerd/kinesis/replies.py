@@ -10,6 +10,8 @@ import msgspec
 
 from tickerd import cbor
 
+UNKNOWN = "Unknown"  # the type of a refusal that has none
+
 
 class Entry(msgspec.Struct, gc=False):
     """What became of one entry."""
@@ -22,7 +24,7 @@ class Entry(msgspec.Struct, gc=False):
 class Error(msgspec.Struct):
     """A refusal of the whole call."""
 
-    type: str = msgspec.field(name="__type", default="Unknown")
+    type: str = msgspec.field(name="__type", default=UNKNOWN)
     message: str | None = ""
     Message: str | None = ""
 
@@ -31,15 +33,17 @@ class _Answer(msgspec.Struct, gc=False):
     Records: list[Entry]
 
 
-Reply = TypeVar("Reply", _Answer, Error)
+Said = TypeVar("Said", _Answer, Error)
 _decoders: dict[type, "msgspec.json.Decoder[Any]"] = {
     kind: msgspec.json.Decoder(kind) for kind in (_Answer, Error)
 }
 
 # How an answer in CBOR says that nothing failed, and begins each acknowledged entry's number, of 24 to 255
-# digits; no null looks like that. Before a text of up to 23 characters, as ShardIds are, stands one byte.
+# digits; no null looks like that. Before a text of up to 23 characters, as ShardIds are, stands one byte. A
+# message may hold all this, as CBOR escapes nothing: then there is the code that it belongs to.
 _NONE_FAILED = cbor.text("FailedRecordCount") + b"\x00"
 _NUMBER = cbor.text("SequenceNumber") + b"\x78"
+_ERROR_CODE, _NO_ERROR_CODE = cbor.text("ErrorCode"), cbor.text("ErrorCode") + b"\xf6"
 _CBOR_SHARD_ID = cbor.text("ShardId")
 _JSON_SHARD_ID = b'"ShardId":"'
 
@@ -51,7 +55,8 @@ def first_shard_of_all(body: bytes, entries: int) -> str | None:
     length of numbers, are not promised, so whatever looks different is None.
     """
     if cbor.is_cbor(body):
-        if _NONE_FAILED not in body or body.count(_NUMBER) != entries:
+        refused = body.count(_ERROR_CODE) - body.count(_NO_ERROR_CODE)
+        if refused or _NONE_FAILED not in body or body.count(_NUMBER) != entries:
             return None
         start = body.find(_CBOR_SHARD_ID) + len(_CBOR_SHARD_ID)
         length = body[start] - cbor.TEXT if start < len(body) else 0
@@ -74,16 +79,21 @@ def entries_of(body: bytes) -> list[Entry]:
     return answer.Records if answer else []
 
 
+def is_answer(body: bytes) -> bool:
+    """Whether it is the answer to a call that was not refused as a whole."""
+    return _decoded(body, _Answer) is not None
+
+
 def error_of(body: bytes) -> Error | None:
     """What a refusal says; None when the body is none."""
     return _decoded(body, Error)
 
 
-def _decoded(body: bytes, kind: type[Reply]) -> Reply | None:
+def _decoded(body: bytes, kind: type[Said]) -> Said | None:
     try:
         if cbor.is_cbor(body):
             return cbor.decode(body, kind)
-        reply: Reply = _decoders[kind].decode(body)
+        said: Said = _decoders[kind].decode(body)
     except (msgspec.MsgspecError, ValueError):  # of which UnicodeDecodeError is one
         return None
-    return reply
+    return said

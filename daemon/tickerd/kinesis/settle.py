@@ -18,6 +18,7 @@ REFUSED_CREDENTIALS = {
 }
 NO_ANSWER = {"ConnectionError", "ProxyConnectionError", "Timeout"}
 NOT_UNDERSTOOD = {"SerializationException", "UnknownOperationException"}
+FORMAT_REMEDY = 'if this endpoint does not know CBOR, set kinesis.request = "json"'
 THROTTLED = "ProvisionedThroughputExceededException"
 
 
@@ -70,7 +71,7 @@ def format_remedy(request: str, body: bytes, code: str) -> str:
     """What to do where an answer shows that the endpoint does not read requests like that; mostly nothing."""
     if request == "json" or (cbor.is_cbor(body) and code not in NOT_UNDERSTOOD):
         return ""
-    return 'if this endpoint does not know CBOR, set kinesis.request = "json"'
+    return FORMAT_REMEDY
 
 
 def _settle_answer(entries: int, body: bytes, request: str, *, whole: bool) -> Outcome:

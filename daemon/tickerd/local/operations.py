@@ -1,7 +1,7 @@
-"""The operations of the Kinesis API on streams in memory: a request's bytes in, a reply's bytes out.
+"""The operations of the Kinesis API on streams in memory: typed requests in, values out (bytes: `wire.py`).
 
 Promises the service's shapes and error codes, and that a call is done when it returns. It knows nothing of
-HTTP, nor of the format of the bytes; time and randomness are passed in. Requests need no signature.
+HTTP; time and randomness are passed in. Requests need no signature.
 """
 
 from collections.abc import Callable

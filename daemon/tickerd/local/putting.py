@@ -20,7 +20,7 @@ FAILED_SHARE = 0.1  # of the entries that fail on demand
 
 
 class Outcome:
-    """What became of a call: `numbers` are the sequence numbers' ends, `refused` maps positions to codes."""
+    """What became of a call: `first` is its first entry's number, `refused` maps positions to codes."""
 
     __slots__ = ("entries", "first", "refused", "shards", "sizes", "stream")
 

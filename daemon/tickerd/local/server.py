@@ -151,7 +151,8 @@ class LocalEndpoint:
         api, _, operation = request.headers.get("X-Amz-Target", "").partition(".")
         if request.method != hdrs.METH_POST or api != API or operation not in OPERATIONS:
             asked = request.headers.get("X-Amz-Target") or f"{request.method} without X-Amz-Target"
-            raise ServiceError("UnknownOperationException", f"tickerd local does not offer {asked}.")
+            said = asked.encode(errors="replace").decode()  # a header may be any bytes
+            raise ServiceError("UnknownOperationException", f"tickerd local does not offer {said}.")
         return operation
 
     def _call_with_faults(self, operation: str, body: bytes, wire: Wire) -> bytes:

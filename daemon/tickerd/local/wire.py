@@ -117,4 +117,4 @@ CBOR = Wire(
 
 def of_content_type(content_type: str) -> Wire:
     """The format of a request with this Content-Type; JSON unless it is CBOR."""
-    return CBOR if "cbor" in content_type else JSON
+    return CBOR if "cbor" in content_type.lower() else JSON
