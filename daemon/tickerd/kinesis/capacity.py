@@ -52,6 +52,7 @@ class Capacity:
         self._phase = np.zeros(count, np.int8)
         self._cuts = np.zeros(count, np.int64)
         self._factor_before: Shards = np.ones(count)
+        self._factor_cut: Shards = np.ones(count)  # right after the last cut
         self._excess_before: Shards = np.zeros(count)  # throttled share above the baseline
         self._measured_sent: Shards = np.zeros(count)
         self._measured_throttled: Shards = np.zeros(count)
@@ -97,7 +98,7 @@ class Capacity:
         self._peak[full] = peak[full]
         share = self._share(full)
         excess = self._excess(full)
-        cut = full & (excess > 0) & (self._phase != SETTLING) & (self.factors > FACTOR_MIN)
+        cut = full & (excess > 0) & (self._phase == FREE) & (self.factors > FACTOR_MIN)
         before = self.factors.copy()
         self.factors += GROWTH_PER_S * passed_s
         cut = self._conclude(full & (self._phase == MEASURING), cut)
@@ -135,6 +136,7 @@ class Capacity:
         # From what was sent, where that is less than what was allowed: else nothing would become slower.
         used = np.minimum(before, OVER_PEAK * self._peak)
         self.factors[shards] = (used * np.minimum(CUT, CUT_OF_ACCEPTED * (1 - excess)))[shards]
+        self._factor_cut[shards] = self.factors[shards]
         self._cuts[shards] += 1
         self._phase[shards] = SETTLING
         self._measured_sent[shards] = self._measured_throttled[shards] = 0
@@ -151,7 +153,7 @@ class Capacity:
         same = throttled > (self._baseline + TOLERANCE) * float(sent.sum()) + SAME * expected
         if same and expected <= EVIDENCE:
             return cut
-        slow = (self._cuts >= CUTS_MIN) & (self.factors <= DEPTH * self._factor_before)
+        slow = (self._cuts >= CUTS_MIN) & (self._factor_cut <= DEPTH * self._factor_before)
         proof = shards & slow & same
         share = throttled / float(sent.sum())
         if proof.any() and share < BASELINE_MAX:
