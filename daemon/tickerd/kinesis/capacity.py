@@ -98,6 +98,7 @@ class Capacity:
         self._peak[full] = peak[full]
         share = self._share(full)
         excess = self._excess(full)
+        # One that is measured is cut again by what was measured alone: chance would cut it before that.
         cut = full & (excess > 0) & (self._phase == FREE) & (self.factors > FACTOR_MIN)
         before = self.factors.copy()
         self.factors += GROWTH_PER_S * passed_s
