@@ -15,9 +15,8 @@ from databases import AnyDatabase
 from postgres import PostgreSQL, server
 from raw_http import Run
 
-hypothesis.settings.register_profile(
-    "no clock", deadline=None
-)  # a busy machine takes longer, and is no failure
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("no clock", deadline=None)
 hypothesis.settings.load_profile("no clock")
 
 

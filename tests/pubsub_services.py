@@ -108,12 +108,19 @@ class Emulator:
             pass
 
 
+def emulator_programs() -> tuple[Path, str]:
+    """The emulator's jar, and java; the test is skipped, and says what is missing, where there is none."""
+    jar, java = emulator_jar(), shutil.which("java")
+    if jar is None or java is None:
+        missing = "its jar (google-cloud-cli-pubsub-emulator)" if jar is None else "java on PATH"
+        pytest.skip(f"NO EMULATOR OF PUB/SUB HERE: {missing} is missing")
+    return jar, java
+
+
 @contextmanager
 def emulator(directory: Path) -> Iterator[Emulator]:
     """Google's emulator on a free port; the test is skipped, and says so, where there is none."""
-    jar, java = emulator_jar(), shutil.which("java")
-    if jar is None or java is None:
-        pytest.skip("NO EMULATOR OF PUB/SUB HERE: install google-cloud-cli-pubsub-emulator and Java")
+    jar, java = emulator_programs()
     port = _free_port()
     log = (directory / "emulator.log").open("w")
     command = [java, "-Xmx512m", "-jar", str(jar), "--host=127.0.0.1", f"--port={port}"]

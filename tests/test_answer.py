@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raw_http import OK, Reader, Run, Writer, answers, connections, request, saying, serving
@@ -138,7 +138,6 @@ def test_bytes_that_nobody_asked_for_end_a_resting_connection(run: Run) -> None:
     run(story())
 
 
-@settings(deadline=None)
 @given(st.data(), st.binary(max_size=60), st.booleans())
 def test_an_answer_is_the_same_however_it_is_cut(data: st.DataObject, body: bytes, chunked: bool) -> None:
     if chunked:
@@ -156,7 +155,6 @@ def test_an_answer_is_the_same_however_it_is_cut(data: st.DataObject, body: byte
     assert reader.feed(pieces[-1]) == Answer(200, body, True)
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"HTTP/1.1 200 OK\r\n", b"\r\n", b"\r\n\r\n"])))
 def test_noise_is_an_error_or_an_answer_and_nothing_else(pieces: list[bytes]) -> None:
     reader = AnswerReader()

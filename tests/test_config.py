@@ -442,7 +442,7 @@ class TestFiles:
     def test_monstrous_files_are_refused_like_others(self, tmp_path: Path, text: str) -> None:
         assert problems(file=toml_file(tmp_path, text))
 
-    @examples(deadline=None, max_examples=60)
+    @examples(max_examples=60)
     @given(content=st.binary(max_size=60) | st.text(alphabet="[]{}=.,'\"\n#ab1 ").map(str.encode))
     def test_no_content_of_a_file_raises_anything_else(
         self, tmp_path_factory: pytest.TempPathFactory, content: bytes
@@ -467,12 +467,12 @@ def attempt(file: Path | None, sets: list[str], environ: dict[str, str]) -> None
 
 
 class TestGarbage:
-    @examples(deadline=None, max_examples=150)
+    @examples(max_examples=150)
     @given(st.lists(ANY_TEXT | st.tuples(KEYS, ANY_TEXT | TOML_LIKE).map("=".join), min_size=1, max_size=4))
     def test_no_set_raises_anything_but_a_settings_error(self, sets: list[str]) -> None:
         attempt(None, sets, {})
 
-    @examples(deadline=None, max_examples=100)
+    @examples(max_examples=100)
     @given(st.dictionaries(KEYS | ANY_TEXT, ANY_TEXT | TOML_LIKE, max_size=3))
     def test_no_variable_raises_anything_but_a_settings_error(self, values: dict[str, str]) -> None:
         environ = {f"TICKERD_{key.upper().replace('.', '__')}": value for key, value in values.items()}
@@ -702,7 +702,7 @@ class TestDescribe:
             "no setting is left out"
         )
 
-    @examples(deadline=None, max_examples=60)
+    @examples(max_examples=60)
     @given(st.text().filter(str.isprintable), st.floats(0, 1e6, exclude_min=True))
     def test_no_text_and_no_number_breaks_it(self, text: str, weight: float) -> None:
         value = json.dumps(text, ensure_ascii=False)
@@ -803,7 +803,7 @@ class TestFunctions:
         assert state_directory(given_sets(f"state.directory={unusable}")) == unusable
 
     @pytest.mark.skipif(
-        os.geteuid() != 0, reason="drops the rights of root, to have something it may not write"
+        os.geteuid() != 0, reason="root is missing: its rights are dropped, to have what may not be written"
     )
     def test_the_default_state_directory_gives_way_when_it_cannot_be_written(self) -> None:
         program = (

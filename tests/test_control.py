@@ -296,7 +296,7 @@ def test_every_answer_has_the_headers_that_browsers_heed(pages: Pages) -> None:
         assert b"aiohttp" not in head
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.text(st.characters(codec="ascii", exclude_characters="\r\n\0"), max_size=60))
 def test_no_token_but_the_right_one_is_taken(tmp_path_factory: pytest.TempPathFactory, given: str) -> None:
     pages = Pages(tmp_path_factory.mktemp("token"))

@@ -82,7 +82,7 @@ def test_exactly_as_many_records_as_asked_for_in_order_and_within_the_stretch() 
     assert {record["type"] for record in made} == {"forex", "stock", "news"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(count=st.integers(1, 10**7), seconds=st.integers(1, 10**8), feed=st.sampled_from([None, "stock"]))
 def test_the_rate_is_the_smallest_that_makes_so_many(count: int, seconds: int, feed: str | None) -> None:
     start = datetime(2026, 1, 5, tzinfo=UTC)

@@ -109,7 +109,7 @@ def test_the_forex_week_lasts_from_sunday_to_friday_five_in_the_afternoon_in_new
         assert [is_open(instrument, frame) for frame in frames] == [False, True, True, True, False]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     moment=st.datetimes(datetime(2008, 1, 1), datetime(2037, 12, 1)),  # noqa: DTZ001 - made UTC below
     exchange=st.sampled_from(["XNYS", "XLON", "XETR", "XTKS", "XASX"]),
@@ -140,7 +140,7 @@ def test_what_is_open_is_open_by_the_local_clock_of_the_time_zone_database(
         assert HOURS.open_frames(hours.ravel())[:, column].any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(frame_of("2014-06-01"), frame_of("2042-06-01")))
 def test_nothing_changes_before_the_next_change_and_something_does_with_it(frame: int) -> None:
     change = HOURS.next_change(frame)

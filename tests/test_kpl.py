@@ -17,14 +17,12 @@ from aws_kinesis_agg.deaggregator import (
     messages_pb2,
 )
 from google.protobuf.message import DecodeError
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tickerd.kinesis import kpl
 from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, deaggregate, heads
-
-untimed = settings(deadline=None)  # how long an example takes is the machine's affair
 
 Records = list[tuple[bytes, bytes, bytes]]  # partition key, explicit hash key, data
 
@@ -153,7 +151,6 @@ def read_or_refusal(data: bytes) -> Records | str:
         return str(error)
 
 
-@untimed
 @given(batches())
 def test_every_reader_finds_exactly_what_went_in(batch: tuple[list[int], list[bytes], list[bytes]]) -> None:
     keys, data, table = batch
@@ -184,7 +181,6 @@ def test_the_layout_is_that_of_the_kinesis_producer_library() -> None:
     assert entry == sealed(tables + records)
 
 
-@untimed
 @given(batches())
 def test_the_bytes_are_those_that_the_aggregators_of_others_write(
     batch: tuple[list[int], list[bytes], list[bytes]],
@@ -208,7 +204,6 @@ def test_what_was_made_before_changes_nothing() -> None:
     assert aggregate([0, 1], [b"x", b"y"], table) == first
 
 
-@untimed
 @given(st.lists(st.tuples(KEYS, st.none() | HASH_KEYS, DATA), min_size=1, max_size=20))
 def test_aggregates_of_others_are_read_with_their_explicit_hash_keys(
     records: list[tuple[bytes, bytes | None, bytes]],
@@ -225,7 +220,6 @@ def test_an_aggregate_has_records_and_each_has_its_key(keys: list[int], data: li
         aggregate(keys, data, [b"key"])
 
 
-@untimed
 @given(columns())
 def test_the_size_is_known_exactly_before_anything_is_built(
     records: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
@@ -243,7 +237,6 @@ def test_the_size_is_exact_where_an_index_takes_a_byte_more(count: int) -> None:
     assert aggregate_bytes(keys, sizes, table_of(key_bytes))[-1] == true_bytes(keys, sizes, key_bytes)
 
 
-@untimed
 @given(columns(), st.integers(300, 60_000))
 def test_no_aggregate_is_too_large_and_none_leaves_room_for_the_next_record(
     records: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]], entry_bytes_max: int
@@ -343,14 +336,12 @@ MESSAGES = fields(
 )
 
 
-@untimed
 @given(mutations())
 def test_a_damaged_aggregate_is_refused_or_read_as_google_reads_it(body: bytes) -> None:
     records = read_or_refusal(sealed(body))
     assert records == read_by_google(body) if isinstance(records, list) else "\n" not in records
 
 
-@untimed
 @given(MESSAGES.filter(bool) | MESSAGES.map(lambda fields: ONE + fields))
 def test_any_well_formed_message_is_read_or_refused_as_by_google(body: bytes) -> None:
     expected = read_by_google(body)
@@ -361,7 +352,6 @@ def test_any_well_formed_message_is_read_or_refused_as_by_google(body: bytes) ->
         assert deaggregate(sealed(body)) == expected
 
 
-@untimed
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
 def test_a_changed_byte_anywhere_is_noticed(place: int, change: int) -> None:
     damaged = bytearray(WHOLE)
@@ -370,7 +360,6 @@ def test_a_changed_byte_anywhere_is_noticed(place: int, change: int) -> None:
         deaggregate(bytes(damaged))
 
 
-@untimed
 @given(st.binary(max_size=200))
 def test_any_bytes_at_all_are_refused_in_one_line(data: bytes) -> None:
     for each in (data, MAGIC + data, sealed(data)):

@@ -251,5 +251,5 @@ class Lanes(RuleBasedStateMachine):
 @pytest.mark.parametrize("kind", KINDS, ids=Kind.__str__)
 def test_any_sequence_of_answers_and_reshards_keeps_every_record_and_the_order_of_a_key(kind: Kind) -> None:
     machine = type("LanesOfKind", (Lanes,), {"kind": kind})
-    examples = settings(max_examples=EXAMPLES, stateful_step_count=50, deadline=None)
+    examples = settings(max_examples=EXAMPLES, stateful_step_count=50)
     run_state_machine_as_test(machine, settings=examples)

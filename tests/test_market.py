@@ -120,7 +120,7 @@ def test_another_process_computes_the_same_bytes(market: Market) -> None:
     assert done.stdout.strip() == hashlib.sha256(encoded(market, SOURCE, part)).hexdigest()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     frame=frames,
     counts=st.tuples(st.integers(0, 300), st.integers(0, 300), st.integers(0, 40)),
@@ -166,7 +166,7 @@ def test_the_bytes_are_those_of_every_earlier_release(
 # Order, seq, time
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(frame=frames, rate=st.sampled_from([0, 10, 1000, 30_000]))
 def test_times_stay_in_the_frame_and_never_go_back_and_seqs_count_on(
     market: Market, frame: int, rate: int
@@ -307,7 +307,7 @@ def test_the_hours_of_the_day_move_trading_from_asia_to_europe_and_america(marke
 # What a record says
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(frame=frames)
 def test_quotes_lie_on_the_instruments_grid_with_the_bid_below_the_ask(market: Market, frame: int) -> None:
     decimals = {pair.pair: pair.decimals for pair in UNIVERSE.pairs}
@@ -450,7 +450,7 @@ def test_trades_come_in_series_at_the_ask_or_at_the_bid(market: Market) -> None:
 # One price at a time, all prices at a time
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     frame=frames, row=st.integers(0, len(UNIVERSE.pairs) + len(UNIVERSE.stocks) - 1), ms=st.integers(0, 61)
 )

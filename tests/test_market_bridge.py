@@ -27,7 +27,7 @@ def warm() -> Bridge:
     return bridge()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(block=blocks)
 def test_a_block_ends_with_the_same_bits_as_the_next_one_begins(warm: Bridge, block: int) -> None:
     assert warm.block(block)[0][-1].tobytes() == warm.block(block + 1)[0][0].tobytes()
@@ -42,7 +42,7 @@ def test_blocks_join_where_roots_end(warm: Bridge) -> None:
         assert abs(np.diff(np.concatenate([before, after[1:]]), axis=0)).max() < 0.02
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(block=blocks)
 def test_a_cold_bridge_and_one_that_was_elsewhere_agree(warm: Bridge, block: int) -> None:
     values, variances = warm.block(block)
@@ -57,7 +57,7 @@ def test_each_process_is_the_same_among_others_and_alone(warm: Bridge) -> None:
     assert few.block(NOW)[0].tobytes() == warm.block(NOW)[0][:, chosen].tobytes()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(block=blocks, rows=st.lists(st.integers(0, FRAMES_PER_BLOCK - 1), min_size=1, max_size=5, unique=True))
 def test_frames_asked_for_one_by_one_have_the_bits_of_their_block(
     warm: Bridge, block: int, rows: list[int]

@@ -46,7 +46,7 @@ def encoded(records: list[Record]) -> bytes:
     return msgspec.json.Encoder().encode_lines(records)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rates=st.tuples(*[st.sampled_from([0, 1, 777, 16_000, 33_333, 400_000])] * 3),
     start=st.integers(0, 70),

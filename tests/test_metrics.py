@@ -1,6 +1,5 @@
 """`/metrics` as scrapers read it: promtool's and Prometheus' own rules, and the contract's names."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 
@@ -9,6 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 
 from daemon import Daemon, Host, Local, eventually
+from programs import program
 from tickerd.observe.counters import ERROR_CODES
 from tickerd.store.faults import CODES
 
@@ -142,9 +142,7 @@ def test_the_faults_that_were_met_are_counted(daemon: Daemon) -> None:
 
 
 def test_promtool_finds_nothing_wrong(daemon: Daemon) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not on PATH: the Debian package prometheus has it")
+    promtool = program("promtool", "prometheus")
     checked = subprocess.run(
         [promtool, "check", "metrics"],
         input=daemon.get("/metrics")[1],

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -15,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from daemon import Daemon, Host, Local, dies_with_the_tests, eventually
+from programs import program
 
 KIT = Path(__file__).parents[1] / "systemd" / "observability"
 FASTER = 30  # so many times: what takes minutes in the rules as shipped takes seconds here
@@ -35,10 +35,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, shared_local: Local) -> Ite
 
 
 def promtool(*arguments: str) -> str:
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is missing")
-    ran = subprocess.run([program, *arguments], cwd=KIT, capture_output=True, text=True, check=False)
+    command = [program("promtool", "prometheus"), *arguments]
+    ran = subprocess.run(command, cwd=KIT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 
@@ -96,9 +94,7 @@ def test_the_dashboards_panels_are_whole_and_do_not_overlap() -> None:
 @contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[str]:
     """A real Prometheus that scrapes the target each second, with the kit's rules made faster."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("prometheus is missing")
+    server = program("prometheus", "prometheus")
 
     def shorter(match: "re.Match[str]") -> str:
         return f"{max(2, int(match[1]) * (3600 if match[2] == 'h' else 60) // FASTER)}s"
@@ -114,7 +110,7 @@ def prometheus(directory: Path, target: str) -> Iterator[str]:
     with port_file.open("w") as out:
         process = subprocess.Popen(
             [
-                program,
+                server,
                 f"--config.file={directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={directory / 'data'}",
                 "--web.listen-address=127.0.0.1:0",

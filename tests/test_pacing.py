@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -229,7 +229,6 @@ def test_a_shard_keeps_what_was_learnt_over_a_new_map_and_its_children_take_it_o
     st.lists(st.tuples(st.floats(0.0, 0.4), st.integers(1, 400), st.integers(1, 60_000)), max_size=60),
     st.sampled_from([1.0, 0.5]),
 )
-@settings(deadline=None)
 def test_no_stretch_of_time_holds_more_than_the_limits(
     asked: list[tuple[float, int, int]], share: float
 ) -> None:

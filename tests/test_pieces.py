@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tickerd.batch import Columns, Interleaved
@@ -213,7 +213,6 @@ def some_columns(draw: st.DrawFn, symbols: int) -> list[Columns]:
     return columns
 
 
-@settings(deadline=None)
 @given(st.data(), SYMBOLS, st.text(max_size=6), st.integers(SEQ_MIN, 2**60))
 def test_whatever_is_said_is_written_as_msgspec_writes_it(
     data: st.DataObject, symbols: list[str], source: str, first_seq: int

@@ -114,5 +114,5 @@ class Plain(RuleBasedStateMachine):
 @pytest.mark.parametrize("even", [False, True])
 def test_any_sequence_of_answers_and_reshards_keeps_every_record_once(*, even: bool, is_paced: bool) -> None:
     machine = type("PlainOfKind", (Plain,), {"even": even, "is_paced": is_paced})
-    examples = settings(max_examples=40, stateful_step_count=40, deadline=None)
+    examples = settings(max_examples=40, stateful_step_count=40)
     run_state_machine_as_test(machine, settings=examples)

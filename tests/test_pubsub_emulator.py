@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from daemon import Host, Json
-from pubsub_services import PROJECT, Emulator, emulator
-from tickerd.pubsub.emulator import emulator_jar
+from pubsub_services import PROJECT, Emulator, emulator, emulator_programs
 
 SMALL: Json = {"rate__records_per_second": 4000, "database__url": ""}
 SUBSCRIBER = """
@@ -94,8 +93,8 @@ def test_a_topic_that_is_not_there_is_told_and_taken_when_it_is_made(host: Host,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(emulator_jar() is None, reason="NO EMULATOR OF PUB/SUB HERE")
 def test_the_demo_shows_it(host: Host) -> None:
+    emulator_programs()
     ran = host.tickerd("demo", "--destination", "pubsub", "--seconds", "3")
     assert ran.returncode == 0, ran.stderr
     account = {line.split()[0]: line.split()[1].replace(",", "") for line in ran.stdout.splitlines()}

@@ -8,7 +8,7 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import ReadOnlyCredentials
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tickerd.kinesis.http import Endpoint
@@ -50,7 +50,6 @@ def signer_of(url: str, region: str) -> tuple[Signer, str]:
     return signer, f"{scheme}://{endpoint.authority}{endpoint.path}"
 
 
-@settings(deadline=None)
 @given(
     scheme=st.sampled_from(["http", "https"]),
     host=HOSTS,
@@ -78,7 +77,6 @@ def test_any_request_is_signed_as_botocore_signs_it(
     assert headers == by_botocore(url, region, credentials, body, now_s)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(

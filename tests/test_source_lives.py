@@ -201,7 +201,7 @@ def seqs(parts: Iterator[Part]) -> Iterator[int]:
 LAST = Life(0, 120, False, 10, 0, 0, 0, 0, 0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(stories=st.lists(lives, min_size=1, max_size=4), seed=st.integers(0, 1000))
 def test_no_record_is_ever_lost_or_changed(
     tmp_path_factory: pytest.TempPathFactory, stories: list[Life], seed: int

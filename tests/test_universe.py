@@ -259,7 +259,7 @@ WEIRD = [
 ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     file=st.sampled_from(FILES),
     line=st.integers(0, 3),
@@ -286,7 +286,7 @@ def test_any_cell_makes_a_market_or_is_refused_in_one_line(
         assert np.all((quotes.bid > 0) & (quotes.bid < quotes.ask) & np.isfinite(quotes.ask))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     file=st.sampled_from(FILES),
     cut=st.integers(0, 3000),

@@ -245,11 +245,11 @@ def toml(value: object) -> str:
 
 def bare_key(key: str) -> str:
     """A key of a table as it stands in a path, quoted where TOML asks for it."""
-    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else one_line(toml(key))
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else escaped(toml(key))
 
 
-def one_line(text: str) -> str:
-    """Foreign text as part of one line: cut when it is long, escaped when it cannot be printed."""
+def escaped(text: str) -> str:
+    """What somebody wrote, as part of one line: cut when it is long, escaped where it cannot be printed."""
     text = text if len(text) <= 3 * SHOWN_MAX else f"{text[: 3 * SHOWN_MAX]}…"
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 

@@ -27,10 +27,10 @@ from tickerd.checks import (
     Leaf,
     bare_key,
     contradictions,
+    escaped,
     expected,
     faults,
     hidden,
-    one_line,
     shown,
     toml,
 )
@@ -105,7 +105,7 @@ def load(file: Path | None, sets: Sequence[str], environ: Mapping[str, str] | No
         found = faults(path, value, leaf)
         if found:
             faulty.add(path)
-            problems += [f"{one_line(where)} ({item.origin}): {fault}" for where, fault in found]
+            problems += [f"{escaped(where)} ({item.origin}): {fault}" for where, fault in found]
         else:
             values[path] = convert(value, leaf.kind) if isinstance(value, list) else value
     if "state.directory" not in given and not _can_be_written(Path(str(values["state.directory"]))):
@@ -136,7 +136,7 @@ def _build(kind: type[Struct], prefix: str, values: Mapping[str, object]) -> Any
 
 
 def _from_file(file: Path | None, problems: list[str]) -> Iterator[Given]:
-    name = one_line(str(file or FILE_DEFAULT))
+    name = escaped(str(file or FILE_DEFAULT))
     table: dict[str, Any] = {}
     try:
         table = tomllib.loads((file or FILE_DEFAULT).read_bytes().decode("utf-8-sig"))
@@ -148,7 +148,7 @@ def _from_file(file: Path | None, problems: list[str]) -> Iterator[Given]:
             problems.append(f"file {name}: {error.strerror}; settings are a TOML file that can be read")
     except (ValueError, RecursionError) as error:
         # Beside errors of syntax: integers of more digits than Python reads, tables nested too deep.
-        problems.append(f"file {name}: is not TOML: {one_line(str(error))}")
+        problems.append(f"file {name}: is not TOML: {escaped(str(error))}")
     for key, value in table.items():
         yield Given(bare_key(key), value, f"file {name}")
 
@@ -159,7 +159,7 @@ def _from_environment(environ: Mapping[str, str] | None) -> Iterator[Given]:
         if name.startswith(VARIABLE_PREFIX) and not SERVICE_VARIABLE.fullmatch(name):
             path = name.removeprefix(VARIABLE_PREFIX).lower().replace("__", ".")
             text = variables[name].strip()
-            yield Given(path, _parsed(text), f"environment {one_line(name)}", text)
+            yield Given(path, _parsed(text), f"environment {escaped(name)}", text)
 
 
 def _from_sets(sets: Sequence[str], problems: list[str]) -> Iterator[Given]:
@@ -187,7 +187,7 @@ def _spread(item: Given, given: dict[str, Given], problems: list[str]) -> None:
     if item.path in LEAVES:
         given[item.path] = item
     elif item.path not in TABLES:
-        problems.append(f"{one_line(item.path)} ({item.origin}): no such {_nearest(item)}")
+        problems.append(f"{escaped(item.path)} ({item.origin}): no such {_nearest(item)}")
     elif isinstance(item.value, dict):
         for key, value in item.value.items():
             _spread(Given(f"{item.path}.{bare_key(key)}", value, item.origin), given, problems)

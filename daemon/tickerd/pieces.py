@@ -104,7 +104,7 @@ class Pieces:
         self._written = np.zeros(QUOTES_KEPT, dtype=np.bool_)
         self._numbers = _Numbers()
         self._news: dict[tuple[Any, ...], int] = {}
-        self._largest_size = 0  # that is written, plus one
+        self._largest_size = 0  # of which the text is written, plus one
         self._others = 0  # texts of this part alone
         self._given: weakref.ref[PieceColumns] | None = None
 
@@ -115,7 +115,7 @@ class Pieces:
         self._given = None
         try:
             columns = self._columns(rows)
-        except _FullError:  # of what hardly any part has more than a few of
+        except _FullError:  # as hardly any part makes it
             return WholeRecords(list(map(_encode, rows.records)))
         self._given = weakref.ref(columns)
         return PieceTexts(columns, 0, len(rows))

@@ -17,7 +17,7 @@ from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from tickerd.checks import one_line, redacted
+from tickerd.checks import escaped, redacted
 from tickerd.settings import Settings
 from tickerd.store.faults import AddressError, FileError, SchemaError, TokenError
 
@@ -167,9 +167,9 @@ async def tokens(settings: Settings, url: URL) -> AsyncIterator[Token | None]:
                         DBHostname=host, Port=port, DBUsername=url.username or ""
                     )
                 except BotoCoreError as error:
-                    raise TokenError(f"database.iam: no token for {host}: {one_line(str(error))}") from error
+                    raise TokenError(f"database.iam: no token for {host}: {escaped(str(error))}") from error
                 return made
 
             yield token
     except BotoCoreError as error:  # no region
-        raise AddressError(f"database.iam: {one_line(str(error))}") from error
+        raise AddressError(f"database.iam: {escaped(str(error))}") from error

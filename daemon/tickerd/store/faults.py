@@ -4,7 +4,7 @@ import ssl
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tickerd.checks import one_line, redacted
+from tickerd.checks import escaped, redacted
 
 CODES = (
     *("unreachable", "login", "tls", "no_database", "permission", "read_only"),
@@ -78,10 +78,10 @@ def fault_of(error: BaseException, where: str) -> Fault:
         found = _known(each)
         if found is not None:
             code, said, remedy = found
-            text = one_line(redacted(f"database {where}: {said}"))
+            text = escaped(redacted(f"database {where}: {said}"))
             return Fault(code, f"{text}; {remedy}" if remedy else text)
     name = type(error).__name__
-    return Fault("other", one_line(redacted(f"database {where}: {name}: {_first_line(error)}")))
+    return Fault("other", escaped(redacted(f"database {where}: {name}: {_first_line(error)}")))
 
 
 def _known(error: BaseException) -> tuple[str, str, str] | None:
