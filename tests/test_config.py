@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import tickerd
 from tickerd import config
+from tickerd.about import listen_address
 from tickerd.checks import LEAVES, contradictions, redacted
-from tickerd.config import Loaded, SettingsError, describe, load, settings_digest, state_directory, workers
+from tickerd.config import Loaded, SettingsError, load, state_directory, workers
 from tickerd.cores import cgroup_cpus
 from tickerd.settings import (
     Database,
@@ -30,8 +31,8 @@ from tickerd.settings import (
     Settings,
     Source,
     Web,
-    listen_address,
 )
+from tickerd.settings_text import describe, settings_digest
 
 CONTRACT = """
 [source]

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from msgspec import Struct, to_builtins
 from msgspec.structs import fields
 
-from tickerd.settings import About, RateStage, Settings
+from tickerd.about import About
+from tickerd.settings import RateStage, Settings
 
 SHOWN_MAX = 80  # characters of a wrong value that its problem repeats
 

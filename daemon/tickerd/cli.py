@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from tickerd.arguments import parser
-from tickerd.config import Loaded, SettingsError, describe, load
+from tickerd.config import Loaded, SettingsError, load
 from tickerd.market.catalogue import UniverseError
 from tickerd.observe import logs
 from tickerd.planning import arguments as planning
 from tickerd.settings import Settings
+from tickerd.settings_text import describe
 from tickerd.usage import arguments_error, say
 
 EXIT_FAILED, EXIT_SETTINGS = 1, 78

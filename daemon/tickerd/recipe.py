@@ -6,7 +6,6 @@ The supervisor, `generate` and who else makes records again use the same one.
 import hashlib
 
 from tickerd.checkpoint import Recipe
-from tickerd.config import settings_digest
 from tickerd.market import MODEL_VERSION
 from tickerd.market.hours import Hours
 from tickerd.market.market import Market
@@ -14,6 +13,7 @@ from tickerd.market.universe import Universe
 from tickerd.records import RECORD_VERSION
 from tickerd.schedule import SnapshotCadence
 from tickerd.settings import Settings
+from tickerd.settings_text import settings_digest
 
 
 def recipe_of(settings: Settings, universe: Universe) -> Recipe:

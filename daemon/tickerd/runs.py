@@ -13,11 +13,11 @@ import msgspec
 
 from tickerd import checkpoint
 from tickerd.checkpoint import Checkpoint, replace_durably
-from tickerd.config import settings_digest
 from tickerd.market.universe import Universe
 from tickerd.recipe import recipe_of, run_digest
 from tickerd.schedule import FRAMES_PER_SECOND, RatePlan, Stage, due_below
 from tickerd.settings import Rate, Settings
+from tickerd.settings_text import settings_digest
 from tickerd.state import Account, Identity, StateDirectory, account_of, new_run
 
 CLOCK_BACKWARD_WAITED_FRAMES = 10 * FRAMES_PER_SECOND

@@ -4,81 +4,23 @@ The tree is the contract's: sections in its order, the unit as the last word of 
 from and how they are checked is config.py's business; nothing here reads a file or the environment.
 """
 
-import ipaddress
-import math
-import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
 from msgspec import Struct
+
+from tickerd.about import (
+    About,
+    is_endpoint,
+    is_grpc_endpoint,
+    is_in_thousandths,
+    is_listen_address,
+    looks_like,
+)
 
 RECORDS_PER_SECOND_MAX = 100_000_000
 BYTES_MAX = 1 << 40
 DAY_S = 86_400
 RESOURCE_NAME = r"(?!goog)[A-Za-z][A-Za-z0-9._~+%-]{2,254}"  # of Pub/Sub
-
-
-def always(_value: object) -> bool:
-    """For settings whose type and range say everything."""
-    return True
-
-
-class About(NamedTuple):
-    """What a setting is beside its type; `tickerd config` and the errors are written from it."""
-
-    text: str
-    low: float = -math.inf
-    high: float = math.inf
-    unit: str = ""
-    right: str = ""  # what would be right, where type and range do not say it
-    valid: Callable[[Any], bool] = always  # called with a value of the right type and range
-
-
-def looks_like(pattern: str) -> Callable[[str], bool]:
-    """Whether a whole text matches a regular expression."""
-    return lambda text: re.fullmatch(pattern, text) is not None
-
-
-def listen_address(listen: str) -> tuple[str, int]:
-    """Host and port of `host:port` or `[IPv6 address]:port`; ValueError when it is neither."""
-    host, _, port = listen.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = str(ipaddress.IPv6Address(host[1:-1]))
-    elif not re.fullmatch(r"[A-Za-z0-9._-]+", host):
-        raise ValueError(f"no host in {listen}")
-    if not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
-        raise ValueError(f"no port in {listen}")
-    return host, int(port)
-
-
-def _is_listen_address(text: str) -> bool:
-    try:
-        listen_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_endpoint(text: str) -> bool:
-    """Empty, or an http(s) URL of host, port and path that every client library will take."""
-    try:
-        url = urlsplit(text)
-        host = url.hostname if url.port != 0 else None
-    except ValueError:
-        return False
-    plain = re.fullmatch(r"[A-Za-z]+://[^\s@?#]+", text) and host and re.fullmatch(r"[A-Za-z0-9._:-]+", host)
-    return not text or (url.scheme in {"http", "https"} and bool(plain))
-
-
-def _is_grpc_endpoint(text: str) -> bool:
-    """Empty, or host and port with or without http:// before it."""
-    return not text or (_is_listen_address(text.removeprefix("http://")) and not text.endswith(":0"))
-
-
-def _is_in_thousandths(number: float) -> bool:
-    """Whether a rate is a whole number of milli-records, so that none is rounded away."""
-    return round(number, 3) == number
 
 
 RecordsPerSecond = Annotated[
@@ -89,7 +31,7 @@ RecordsPerSecond = Annotated[
         RECORDS_PER_SECOND_MAX,
         "records/s",
         f"a number from 0 to {RECORDS_PER_SECOND_MAX} in steps of 0.001 (records/s)",
-        _is_in_thousandths,
+        is_in_thousandths,
     ),
 ]
 Weight = Annotated[float, About("weight of the feed in the mix", 0, 1_000_000)]
@@ -229,7 +171,7 @@ class Kinesis(Struct, frozen=True):
         About(
             "another endpoint than the region's own, such as an emulator's",
             right='a URL such as "http://127.0.0.1:4567", or empty',
-            valid=_is_endpoint,
+            valid=is_endpoint,
         ),
     ] = ""
     role_arn: Annotated[
@@ -299,7 +241,7 @@ class PubSub(Struct, frozen=True):
         About(
             "another endpoint than pubsub.googleapis.com:443, such as a region's or an emulator's",
             right='host:port, "http://host:port" without TLS and credentials, or empty',
-            valid=_is_grpc_endpoint,
+            valid=is_grpc_endpoint,
         ),
     ] = ""
     packing: Annotated[Literal["none", "lines"], About("what a message holds: one record, or lines")] = "none"
@@ -343,7 +285,7 @@ class Web(Struct, frozen=True):
         About(
             "where the supervisor serves HTTP; port 0: any free one",
             right='host:port, such as "127.0.0.1:9631" or "[::1]:9631"',
-            valid=_is_listen_address,
+            valid=is_listen_address,
         ),
     ] = "127.0.0.1:9631"
     control_socket: Annotated[str, About("a unix socket for control requests")] = ""

@@ -22,13 +22,10 @@ import msgspec
 import uvloop
 
 from tickerd import checkpoint
-from tickerd.checkpoint import Checkpoint
 from tickerd.clock import ClockSteppedBackError
 from tickerd.destination import Destination, NoReaderError, destination_of, load_room
 from tickerd.encoding import rows_encoder
 from tickerd.gate import Gate
-from tickerd.market import MODEL_VERSION
-from tickerd.market.hours import Hours
 from tickerd.market.market import Market
 from tickerd.market.universe import Universe
 from tickerd.observe import logs
@@ -36,11 +33,11 @@ from tickerd.observe.counters import Report, Slab
 from tickerd.on_demand import NotSentError, Sent, answer_requests
 from tickerd.orders import Orders
 from tickerd.pipeline import Pipeline
-from tickerd.recipe import market_of, snapshot_cadence
-from tickerd.records import RECORD_VERSION
-from tickerd.schedule import Cadence, Segment, SnapshotCadence, due_at_ns, split
+from tickerd.recipe import market_of
+from tickerd.schedule import due_at_ns
 from tickerd.snapshot_now import send_snapshot
 from tickerd.source import Source
+from tickerd.sources import Sources
 from tickerd.spec import (
     EXIT_BUG,
     EXIT_FINISHED,
@@ -70,12 +67,10 @@ class Worker:
         self.report = Report(source=spec.source, counted_below=spec.counted_below)
         self.slab = Slab(spec.slab_fd, spec.workers)
         self.orders = Orders(spec.orders_fd)
-        self._plan, self._mix = spec.plan, spec.settings.rate.mix.weights
         self.gate = Gate(self.report, self._may_probe)
+        self.sources = Sources(spec, self.report, self._publish)
         self._source: Source | None = None
         self._snapshotted: tuple[Market, Destination] | None = None  # once the own source is carried
-        self._hours: Hours | None = None
-        self._snapshots: SnapshotCadence | None = None
         self._unread = False  # nobody reads standard output any more
         self._stopping = asyncio.Event()
         self._drain_max_s = float(spec.settings.source.drain_max_s)
@@ -110,7 +105,7 @@ class Worker:
         self._publish("stopped")
         if self._unread:
             return EXIT_UNREAD
-        if self._owes():
+        if self.sources.owe():
             return EXIT_OWED
         return 0 if self._stopping.is_set() else EXIT_FINISHED
 
@@ -137,7 +132,7 @@ class Worker:
 
     async def _drained(self, work: asyncio.Task[None]) -> None:
         """Give the work its time to end; less when it is plain that the rest will not be taken."""
-        if self._source is None and not self._owes():
+        if self._source is None and not self.sources.owe():
             return  # nothing has begun, so there is nothing to wait for
         refusals = self.gate.refusals
         began = time.monotonic()
@@ -155,9 +150,7 @@ class Worker:
         """Carry the retired sources' owed frames, then the own ones; when it is to stop, what is owed."""
         spec = self.spec
         universe = Universe.load(spec.settings.market.universe)
-        self._hours = Hours(universe) if spec.recipe.hours == "market" else None
-        if spec.settings.rate.mode == "snapshot":
-            self._snapshots = snapshot_cadence(spec.settings.rate.every_s, universe)
+        self.sources.use(universe)
         destination = destination_of(
             spec.settings,
             Path(spec.state),
@@ -174,60 +167,14 @@ class Worker:
             gc.collect()
             gc.freeze()  # what exists now stays; a collection looks only at what came later
             gc.disable()
-            for name in [*spec.retired, spec.source]:
-                source = self._open_source(name, universe)
+            for name in self.sources.names:
+                source = self.sources.open(name)
                 if source is not None and (source.owes or not self._stopping.is_set()):
                     market = market_of(source.recipe, universe)
                     self._snapshotted = (market, destination) if name == spec.source else None
                     await self._carry(source, market, destination)
         finally:
             await destination.close()
-
-    def _open_source(self, name: str, universe: Universe) -> Source | None:
-        """The source from its checkpoint, or a new one; None when its records cannot be made any more."""
-        spec, path = self.spec, checkpoint.path_of(Path(self.spec.state), name)
-        own = name == spec.source
-        if path.exists():
-            state = checkpoint.read(path)
-        else:
-            first = Segment.at_cadence(spec.first_frame, 0, self._cadence_at(spec.first_frame), spec.digest)
-            state = Checkpoint(
-                source=name,
-                recipe=spec.recipe,
-                first_frame=spec.first_frame,
-                lowest_unacknowledged=spec.first_frame,
-                begun_below=spec.first_frame,
-                segments=[first],
-            )
-        if (state.recipe.model_version, state.recipe.record_version) != (MODEL_VERSION, RECORD_VERSION) or (
-            state.recipe.universe_digest != universe.digest
-        ):
-            log.error("%s still owes records that this version or universe cannot make: they stay owed", path)
-            return None
-        rate = spec.settings.rate
-        source = Source(
-            path,
-            state,
-            self.report,
-            before_save=self._publish,
-            cadence_at=self._cadence_at if own else None,
-            digest=spec.digest,
-            catch_up_factor=rate.catch_up_factor,
-            catch_up_max_s=rate.catch_up_max_s,
-            counted_below=spec.counted_below if own else 0,
-            records_max=spec.records_max if own else None,
-            ends_at_seq=spec.ends_at_seq if own else None,
-        )
-        if own and state.retired:
-            source.rejoin(spec.first_frame)
-        return source
-
-    def _cadence_at(self, frame: int) -> Cadence:
-        spec = self.spec
-        if self._snapshots is not None:
-            return self._snapshots
-        rates = split(self._plan.at(frame), self._mix, spec.workers, spec.worker)
-        return rates if self._hours is None else self._hours.rates(rates, frame)
 
     async def _carry(self, source: Source, market: Market, destination: Destination) -> None:
         """Run one source to its end, or until cancelled; its last checkpoint then says what it owes."""
@@ -262,12 +209,6 @@ class Worker:
         market, destination = self._snapshotted
         return await send_snapshot(source, ms, self.spec.recipe, market, destination, self.gate)
 
-    def _owes(self) -> bool:
-        paths = [
-            checkpoint.path_of(Path(self.spec.state), name) for name in [*self.spec.retired, self.spec.source]
-        ]
-        return any(checkpoint.read(path).owes for path in paths if path.exists())
-
     async def _tick(self, answering: asyncio.Task[None] | None) -> None:
         """Publish the report, which is the heartbeat, and measure how late the event loop is for it."""
         due = collected = time.monotonic()
@@ -290,7 +231,7 @@ class Worker:
         """Take up what the supervisor asks for: frames not reserved yet get the new rates."""
         order = self.orders.new()
         if order is not None:
-            self._plan, self._mix = order.plan, order.mix
+            self.sources.replan(order.plan, order.mix)
             logs.start(order.log_level, order.log_format, f"worker {self.spec.worker}")
 
     def _publish(self, state: str = "") -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from tickerd.checkpoint import replace_durably
 from tickerd.market.universe import FILES, Universe
+from tickerd.settings import Settings
 
 CATALOGUES_KEPT = 64  # as many as a checkpoint keeps segments
 
@@ -53,6 +54,14 @@ def last(state: Path, name: str) -> str:
     except (OSError, msgspec.MsgspecError):
         return ""
     return kept.directory if kept.universe == name and Path(kept.directory).is_dir() else ""
+
+
+def with_universe(settings: Settings, directory: str) -> Settings:
+    """The settings with the universe of that directory; as they are without one."""
+    if not directory:
+        return settings
+    market = msgspec.structs.replace(settings.market, universe=directory)
+    return msgspec.structs.replace(settings, market=market)
 
 
 def _write(path: Path, universe: Universe) -> None:

@@ -16,8 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
-
 from tickerd.checkpoint import Recipe
 from tickerd.checks import redacted
 from tickerd.history import HistoryUnavailableError, Page, Query
@@ -163,13 +161,13 @@ class Store:
         own = universe if universe.digest != base.digest else None
         directory = await asyncio.to_thread(kept.keep, self._state_path, name, own)
         self.catalogue = "database" if directory else "settings"
-        return with_universe(settings, directory)
+        return kept.with_universe(settings, directory)
 
     def _with_kept(self, settings: Settings) -> Settings:
         """The settings with the last catalogue that the database gave; as they are where it never did."""
         directory = kept.last(self._state_path, settings.market.universe)
         self.catalogue = "kept" if directory else "settings"
-        return with_universe(settings, directory)
+        return kept.with_universe(settings, directory)
 
     async def catalogued_at_start(self, settings: Settings) -> Settings:
         """The same, but rows that do not fit are told in a line, and the last catalogue that did is taken."""
@@ -300,14 +298,6 @@ class Store:
         if not task.cancelled() and task.exception() is not None:
             log.error("the work on the database ended by a bug of tickerd", exc_info=task.exception())
             self.condition.unusable("ended by a bug of tickerd; see the log")
-
-
-def with_universe(settings: Settings, directory: str) -> Settings:
-    """The settings with the universe of that directory; as they are without one."""
-    if not directory:
-        return settings
-    market = msgspec.structs.replace(settings.market, universe=directory)
-    return msgspec.structs.replace(settings, market=market)
 
 
 def _time(seconds: float) -> str:

@@ -4,7 +4,7 @@ import os
 import socket
 from pathlib import Path
 
-from tickerd.settings import listen_address
+from tickerd.about import listen_address
 
 CONTROL_MODE = 0o660
 
