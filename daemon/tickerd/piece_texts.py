@@ -42,7 +42,7 @@ class PieceColumns:
         self._ends = ends
 
     def own(self) -> None:
-        """From now on depend no more on the table, whose texts are about to be others."""
+        """Have a table of its own from now on: texts of the shared one are about to become others."""
         ends, shared = self.table[self._ends], self.table
         first_end = DIGITS_KEPT + QUOTED * len(self.pieces)
         self.table = np.empty(first_end + len(ends), dtype=object)

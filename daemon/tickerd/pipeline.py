@@ -33,6 +33,6 @@ class Pipeline:
                 texts = self.encode(rows)  # columns -> records -> bytes
                 self.making(NO_FRAME)
                 await self.delivery.submit(rows, texts)  # the only place that waits: backpressure
-                del texts  # what has gone need not be kept from the encoder's next
+                del texts  # else the encoder, before the next part, would copy for us what has gone
             await asyncio.sleep(0)  # calls go out now, not after the next part
         await self.delivery.drain()
