@@ -29,9 +29,24 @@ def main() -> int:
     parser.add_argument("--limits", choices=("off", "on"), default="off")
     parser.add_argument("--outages", type=int, default=3)
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
+    parser.add_argument(
+        "--catch-up-max",
+        type=float,
+        default=1800,
+        help="seconds to wait for the lag to go; 0: stop when the faults end, and only deliver what is owed",
+    )
     chosen = parser.parse_args()
     limits = chosen.limits == "on"
-    soup = Soup(chosen.mode, chosen.seconds, chosen.rate, limits, chosen.outages, chosen.seed, chosen.request)
+    soup = Soup(
+        chosen.mode,
+        chosen.seconds,
+        chosen.rate,
+        limits,
+        chosen.outages,
+        chosen.seed,
+        chosen.request,
+        chosen.catch_up_max,
+    )
     with tempfile.TemporaryDirectory() as directory:
         host = Host(Path(directory))
         try:

@@ -36,7 +36,8 @@ SHARDS, SHARDS_ADDED_MAX = 8, 8
 SHARDS_WITH_LIMITS = {"none": 128, "even": 16, "kpl-key": 3, "lines": 3}
 CEILING_SHARE = 0.8
 POLL_S = 0.1
-CAUGHT_UP_LAG_S, CATCH_UP_MAX_S = 2.0, 1800.0
+CAUGHT_UP_LAG_S = 2.0
+DRAIN_MAX_S = 1800  # at the end, where a full shard's records wait
 
 
 def assignments(mode: str) -> list[str]:
@@ -55,6 +56,7 @@ class Soup:
     outages: int = 3
     seed: int = 0
     request: str = "json"
+    catch_up_max_s: float = 1800.0  # 0: it is stopped when the faults end, and delivers what it owes
 
     def events(self) -> list[tuple[float, str]]:
         """What happens after how many seconds, in order."""
@@ -81,6 +83,7 @@ class Kitchen:
             "kinesis__shard_limits": soup.limits,
             "rate__records_per_second": rate,
             "kinesis__request": soup.request,
+            "source__drain_max_s": DRAIN_MAX_S,
             **MODES[soup.mode],
         }
         self.figures: dict[str, Any] = {"shards": shards, "records_per_second": rate}
@@ -115,8 +118,9 @@ class Kitchen:
         lasted_s, after = time.monotonic() - began_s, self.local.stats()
         self.local.no_faults()
         self._calls(before, after, lasted_s / 60)
-        self._catch_up()
-        self.figures["exit_code"] = self.daemon.stop()
+        if self.soup.catch_up_max_s:
+            self._catch_up()
+        self._drain()
         self.control.close()
         return self.figures | self.counts | self._verified()
 
@@ -219,7 +223,7 @@ class Kitchen:
         """Wait until the lag is gone; the figures tell it when it does not go."""
         began_s = time.monotonic()
         status: Json = {}
-        while time.monotonic() - began_s < CATCH_UP_MAX_S:
+        while time.monotonic() - began_s < self.soup.catch_up_max_s:
             self._watch(1.0)
             self.daemon.until_ready()
             status = self.daemon.status()
@@ -232,6 +236,13 @@ class Kitchen:
             "lag_seconds": status.get("lag_seconds"),
             "frames_skipped": skipped,
         }
+
+    def _drain(self) -> None:
+        """Stop it: no new frames, and all that is owed delivered."""
+        began_s = time.monotonic()
+        self.daemon.send(signal.SIGTERM)
+        self.figures["exit_code"] = self.daemon.popen.wait(DRAIN_MAX_S + 60)
+        self.figures["drained_after_s"] = round(time.monotonic() - began_s, 1)
 
     def _verified(self) -> Json:
         dropped = self.local.stats()["dropped_records"]

@@ -79,7 +79,7 @@ def messages_acknowledged(reply: bytes) -> int:
         if not left and reply[::step] == b"\x0a" * many and reply[1::step] == reply[1:2] * many:
             return many
     try:
-        return sum(1 for field, _ in fields(reply) if field == 1)
+        return sum(field == 1 and isinstance(value, bytes) for field, value in fields(reply))
     except ValueError:
         return -1
 
