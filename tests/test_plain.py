@@ -205,6 +205,19 @@ def test_records_of_a_full_shard_go_in_their_order_and_all_of_them_in_time(shard
     assert sorted(gone) == list(range(2000))
 
 
+def test_what_failed_goes_before_what_waits_for_its_full_shard() -> None:
+    """Behind that its frame would be owed for as long as the shard is behind, and made again after a crash."""
+    box = outbox(paced(shards=1, share=0.1))
+    box.put(routes.rows([b"%d" % number for number in range(1000)]), NOW_S)
+    taken(box, NOW_S)
+    (first,) = taken(box, NOW_S + LINGER_S)
+    box.settle(first, routes.answer([0, 3]), set(), NOW_S + LINGER_S)
+    failed = [data_of(first)[number] for number in (0, 3)]
+    then = [data for tick in range(4, 64) for call in taken(box, NOW_S + tick / 16) for data in data_of(call)]
+    assert set(failed) < set(then)
+    assert not box.empty
+
+
 def test_parked_shards_have_their_turns() -> None:
     """Two or three shards' second fills a call: with a call a second, the others come before them next."""
     route = paced(shards=10, share=1.0)

@@ -29,8 +29,12 @@ class Parked:
         self._route = route
         self._lanes: dict[int, deque[Rows]] = {}  # by shard, those served longest ago first
 
-    def admit(self, rows: Rows, now_s: float) -> Rows | None:
-        """Those that may go now; the others are parked, with all that have to follow them."""
+    def admit(self, rows: Rows, now_s: float, *, again: bool = False) -> Rows | None:
+        """Those that may go now; the others are parked, with all that have to follow them.
+
+        `again`: they have failed, and are parked before the others of their shards. Behind them they would wait
+        for all of a full shard's backlog, and their frames, which are made again after a crash, with them.
+        """
         pacer = self._route.pacer
         if pacer is None:
             return rows
@@ -50,7 +54,11 @@ class Parked:
             return rows
         for shard in np.unique(shards[~goes]).tolist():
             lane = self._lanes.setdefault(shard, deque())
-            lane.append(rows.pick(np.flatnonzero(shards == shard)))
+            piece = rows.pick(np.flatnonzero(shards == shard))
+            if again:
+                lane.appendleft(piece)
+            else:
+                lane.append(piece)
         if self.look_s == NEVER_S:  # not sooner because there is more: busy hosts look as often as others
             self.look_s = now_s + look_pause_s()
         return rows.pick(np.flatnonzero(goes)) if goes.any() else None

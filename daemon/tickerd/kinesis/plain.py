@@ -186,7 +186,7 @@ class PlainOutbox:
             else:
                 self._failed.pop(0)
             tries = max(tries, failed.tries)
-            if (admitted := self._parked.admit(first, now_s)) is not None:
+            if (admitted := self._parked.admit(first, now_s, again=True)) is not None:
                 pieces.append(admitted)
         return pieces, tries
 
