@@ -72,8 +72,8 @@ def rows(
     to: Route | None = None,
 ) -> Rows:
     """Rows of these records, for instruments with these numbers."""
-    numbers = np.array([keys] * len(data) if isinstance(keys, int) else keys, np.int32)
-    numbers = numbers if to is None else to.keys_of(numbers)
+    instruments = np.array([keys] * len(data) if isinstance(keys, int) else keys)
+    numbers = instruments if to is None else to.keys_of(instruments)
     return Rows.of_frame(WholeRecords(list(data)), numbers, np.full(len(data), feed, np.uint8), frame)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import routes
-from tickerd.kinesis.aggregate import KPL, LINES, Aggregation, Aggregator, Filled, Written
+from tickerd.kinesis.aggregate import KPL, LINES, Aggregation, Aggregator, Filled, Stretch, Written
 from tickerd.kinesis.calls import OversizeError
 from tickerd.kinesis.rows import Rows
 
@@ -21,14 +21,15 @@ def written(aggregation: Aggregation, rows: Rows) -> Written:
 
 
 def filled(aggregation: Aggregation, rows: Rows, entry_bytes_max: int, *, whole: bool) -> list[Filled]:
-    data = memoryview(bytearray(written(aggregation, rows).data))
-    return aggregation.fill(rows, data, routes.route(), entry_bytes_max, whole)
+    all_of_them = written(aggregation, rows)
+    data = Stretch([all_of_them.data])
+    return aggregation.fill(all_of_them.columns, data, routes.route(), entry_bytes_max, whole)
 
 
 def joined(aggregation: Aggregation, rows: Rows) -> bytes:
     """All of them in one."""
-    ((data, _, _),) = filled(aggregation, rows, 2**30, whole=True)
-    return data
+    ((data, _),) = filled(aggregation, rows, 2**30, whole=True)
+    return bytes(data)
 
 
 def cut_lines(rows: Rows, entry_bytes_max: int) -> list[int]:

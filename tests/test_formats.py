@@ -23,7 +23,7 @@ ENTRIES = st.lists(st.tuples(SIZES, st.integers(0, len(KEYS) - 1)), min_size=1, 
 
 
 def body(request: str, entries: list[tuple[bytes, int]]) -> bytes:
-    keys = np.array([key for _, key in entries], np.int32)
+    keys = np.array([key for _, key in entries], np.int64)
     records = WholeRecords([data for data, _ in entries])
     route = routes.route(keys=KEYS, request=request)
     return route.framing.body(routes.OPENINGS[request], records, keys)
@@ -58,7 +58,7 @@ def test_a_request_in_cbor_says_to_the_library_of_aws_what_one_in_json_says(
 @pytest.mark.parametrize("named", [{"StreamName": "s" * 128}, {"StreamARN": "arn:aws:kinesis:x:stream/é"}])
 @pytest.mark.parametrize("count", [1, 23, 24, 255, 256, 500])
 def test_a_request_names_the_stream_and_counts_its_entries(named: dict[str, str], count: int) -> None:
-    keys = np.zeros(count, np.int32)
+    keys = np.zeros(count, np.int64)
     framing = routes.route(request="cbor").framing
     said = cbor2.loads(framing.body(FORMATS["cbor"].opening(named), WholeRecords([b"x"] * count), keys))
     entry = {"PartitionKey": routes.KEYS[0], "Data": b"x"}

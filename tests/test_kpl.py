@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tickerd.kinesis import kpl
-from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, deaggregate, heads
+from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, deaggregate, heads, record_bytes
 
 Records = list[tuple[bytes, bytes, bytes]]  # partition key, explicit hash key, data
 
@@ -37,27 +37,27 @@ HASH_KEYS = st.integers(0, 2**128 - 1).map(lambda number: str(number).encode())
 
 def aggregate(keys: Sequence[int], data: Sequence[bytes], table: Sequence[bytes]) -> bytes:
     """The aggregate of records with these keys, numbers of the table."""
-    sizes = np.fromiter(map(len, data), np.int32, len(data))
-    written = b"".join(chain.from_iterable(zip(heads(sizes), data, strict=True)))
-    members = kpl.Members(np.array(keys, np.int32), sizes, memoryview(bytearray(written)), KeyTable(table))
-    return members.aggregate(0, max(len(keys), len(data)), list(dict.fromkeys(keys)))
+    sizes = np.fromiter(map(len, data), np.int64, len(data))
+    written = list(chain.from_iterable(zip(heads(sizes), data, strict=True)))
+    members = kpl.Members(np.array(keys, np.int64), sizes, record_bytes(sizes), KeyTable(table))
+    return bytes(members.aggregate(0, max(len(keys), len(data)), list(dict.fromkeys(keys)), written))
 
 
 def cut(
-    keys: NDArray[np.int32],
-    sizes: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    sizes: NDArray[np.int64],
     table: KeyTable,
     entry_bytes_max: int,
     whole: bool = False,
 ) -> list[int]:
     """Where aggregates end; each has the keys of its records in the order of their first."""
-    cuts = kpl.Members(keys, sizes, memoryview(b""), table).cut(entry_bytes_max, whole=whole)
+    cuts = kpl.Members(keys, sizes, record_bytes(sizes), table).cut(entry_bytes_max, whole=whole)
     for (start, _), (stop, used) in pairwise([kpl.Cut(0, []), *cuts]):
         assert used == list(dict.fromkeys(keys[start:stop].tolist()))
     return [each.stop for each in cuts]
 
 
-def table_of(key_bytes: NDArray[np.int32]) -> KeyTable:
+def table_of(key_bytes: NDArray[np.int64]) -> KeyTable:
     return KeyTable([b"k" * size for size in key_bytes.tolist()])
 
 
@@ -70,21 +70,21 @@ def batches(draw: st.DrawFn) -> tuple[list[int], list[bytes], list[bytes]]:
 
 
 @st.composite
-def columns(draw: st.DrawFn) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+def columns(draw: st.DrawFn) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Keys and sizes of records, sizes of keys; often above 128 keys, so that indexes have two bytes."""
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     key_bytes = random.choice([1, 7, 127, 128, 256], draw(st.sampled_from([1, 5, 128, 129, 300])))
     records = draw(st.integers(1, 1000))
     sizes = random.choice(draw(st.lists(SIZES, min_size=1, max_size=8)), records)
     keys = random.integers(0, len(key_bytes), records)
-    return keys.astype(np.int32), sizes.astype(np.int32), key_bytes.astype(np.int32)
+    return keys.astype(np.int64), sizes.astype(np.int64), key_bytes.astype(np.int64)
 
 
 def sealed(body: bytes) -> bytes:
     return MAGIC + body + hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def true_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], key_bytes: NDArray[np.int32]) -> int:
+def true_bytes(keys: NDArray[np.int64], sizes: NDArray[np.int64], key_bytes: NDArray[np.int64]) -> int:
     """What the aggregate of these records really takes."""
     table = [b"k" * size for size in key_bytes.tolist()]
     return len(aggregate(keys.tolist(), [bytes(size) for size in sizes.tolist()], table))
@@ -222,7 +222,7 @@ def test_an_aggregate_has_records_and_each_has_its_key(keys: list[int], data: li
 
 @given(columns())
 def test_the_size_is_known_exactly_before_anything_is_built(
-    records: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]],
+    records: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
     keys, sizes, key_bytes = records
     running = aggregate_bytes(keys, sizes, table_of(key_bytes))
@@ -232,14 +232,14 @@ def test_the_size_is_known_exactly_before_anything_is_built(
 
 @pytest.mark.parametrize("count", [127, 128, 129, 130, 16384, 16385])
 def test_the_size_is_exact_where_an_index_takes_a_byte_more(count: int) -> None:
-    keys, key_bytes = np.arange(count, dtype=np.int32), np.full(count, 5, np.int32)
-    sizes = np.full(count, 2, np.int32)
+    keys, key_bytes = np.arange(count, dtype=np.int64), np.full(count, 5, np.int64)
+    sizes = np.full(count, 2, np.int64)
     assert aggregate_bytes(keys, sizes, table_of(key_bytes))[-1] == true_bytes(keys, sizes, key_bytes)
 
 
 @given(columns(), st.integers(300, 60_000))
 def test_no_aggregate_is_too_large_and_none_leaves_room_for_the_next_record(
-    records: tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]], entry_bytes_max: int
+    records: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]], entry_bytes_max: int
 ) -> None:
     keys, sizes, key_bytes = records
 
@@ -272,11 +272,11 @@ def test_a_record_too_large_for_an_aggregate_is_an_end_of_its_own(over: int, end
     entry_bytes_max = true_bytes(keys, sizes, key_bytes) + 4 - over
     assert cut(keys, sizes, table_of(key_bytes), entry_bytes_max) == ends
     among_small_ones = np.array([10, 10, 1000, 1000, 10])
-    assert cut(np.zeros(5, np.int32), among_small_ones, table_of(key_bytes), entry_bytes_max) == [2, 3, 4]
+    assert cut(np.zeros(5, np.int64), among_small_ones, table_of(key_bytes), entry_bytes_max) == [2, 3, 4]
 
 
 def test_what_fills_no_aggregate_is_left_or_is_the_last() -> None:
-    keys, sizes, table = np.zeros(100, np.int32), np.full(100, 165, np.int32), KeyTable([b"EUR/USD"])
+    keys, sizes, table = np.zeros(100, np.int64), np.full(100, 165, np.int64), KeyTable([b"EUR/USD"])
     ends = cut(keys, sizes, table, 2000)
     assert len(ends) > 3
     assert cut(keys, sizes, table, 2000, whole=True) == [*ends, 100]

@@ -146,8 +146,8 @@ class Sender:
         waiting = self.outbox.leave()
         self.outbox = self.opened(self.chance.choice(WAYS))
         for rows in waiting:
-            rows.keys = self.outbox.route.keys_of(rows.keys)
-            self.outbox.put(rows, self.now_s)
+            keys = self.outbox.route.keys_of(rows.keys)
+            self.outbox.put(rows.with_keys(keys), self.now_s)
 
     @property
     def waiting_bytes(self) -> int:

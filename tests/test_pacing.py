@@ -157,9 +157,8 @@ def test_large_entries_too_lose_a_fifth_at_most_though_few_of_them_tell_little(o
 def test_what_is_parked_is_looked_at_as_often_whatever_comes_to_it_and_at_random() -> None:
     def looks(route: Route, every_s: float) -> list[float]:
         parked = Parked(route)
-        key = np.zeros(1, np.int32)
-        size = np.full(1, SHARD_BYTES_PER_SECOND, np.int32)  # more than a burst: hardly any of it goes
-        rows = Rows(WholeRecords([b""]), key, np.zeros(1, np.uint8), np.zeros(1, np.int64), size)
+        size = SHARD_BYTES_PER_SECOND  # more than a burst: hardly any of it goes
+        rows = Rows(WholeRecords([b""]), np.array([[0], [0], [0], [size]]))
         looked: list[float] = []
         for tick in range(int(20 / every_s)):
             now_s = tick * every_s

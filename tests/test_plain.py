@@ -130,7 +130,8 @@ def test_what_failed_goes_again_and_nothing_else_with_what_is_new() -> None:
     settled = box.settle(call, routes.answer([2, 5], throttled=[9]), set(), NOW_S)
     assert settled.arrived is not None
     assert settled.arrived.records_by_frame() == [(7, 7)]
-    assert settled.arrived.records_by_feed(call.route.key_bytes)[0] == [0, 7, 0]
+    sizes = settled.arrived.entry_bytes(call.route.key_bytes)
+    assert settled.arrived.records_by_feed(sizes)[0] == [0, 7, 0]
     box.put(routes.rows([b"new"]), NOW_S + RETRY_MAX_S)
     (again,) = taken(box, NOW_S + RETRY_MAX_S)
     assert data_of(again) == [b"2", b"5", b"9", b"new"]
@@ -206,7 +207,7 @@ def test_records_of_a_full_shard_go_in_their_order_and_all_of_them_in_time(shard
 
 
 def test_what_failed_goes_before_what_waits_for_its_full_shard() -> None:
-    """Behind that its frame would be owed for as long as the shard is behind, and made again after a crash."""
+    """Behind that its frame would stay owed as long as the shard is behind, and a crash make it again."""
     box = outbox(paced(shards=1, share=0.1))
     box.put(routes.rows([b"%d" % number for number in range(1000)]), NOW_S)
     taken(box, NOW_S)

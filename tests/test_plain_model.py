@@ -87,8 +87,7 @@ class Plain(RuleBasedStateMachine):
         assert self.box.empty
         self.box = outbox(self.route())
         for rows in pieces:
-            rows.keys = self.box.route.keys_of(rows.keys)
-            self.box.put(rows, self.now_s)
+            self.box.put(rows.with_keys(self.box.route.keys_of(rows.keys)), self.now_s)
 
     @invariant()
     def what_waits_is_what_was_put_and_is_not_elsewhere(self) -> None:

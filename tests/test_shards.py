@@ -56,20 +56,20 @@ def test_even_keys_are_one_for_each_shard_in_its_order(count: int) -> None:
 
 def test_even_keys_are_taken_in_turn_over_batches() -> None:
     route = Route(equal_shards(3), ["A"], np.ones(1), "even", None)
-    turns = [route.keys_of(np.zeros(size, np.int32)).tolist() for size in (2, 5, 1)]
+    turns = [route.keys_of(np.zeros(size, np.int64)).tolist() for size in (2, 5, 1)]
     assert turns == [[0, 1], [2, 0, 1, 2, 0], [1]]
 
 
 def test_an_instrument_keeps_its_key() -> None:
     route = Route(equal_shards(3), ["A", "B", "C"], np.full(3, 1 / 3), "instrument", None)
-    rows = np.array([2, 0, 2], np.int32)
+    rows = np.array([2, 0, 2], np.int64)
     assert route.keys_of(rows) is rows
     assert route.key_shards.tolist() == [route.shard_map.shard_of(hash_key(key)) for key in "ABC"]
 
 
 def test_the_ceiling_is_a_shards_capacity_over_its_share() -> None:
     shares = np.array([0.5, 0.3, 0.2])
-    by_shard = shares_by_shard(shares, np.array([0, 1, 1], np.int32), 2)
+    by_shard = shares_by_shard(shares, np.array([0, 1, 1], np.int64), 2)
     assert by_shard.tolist() == [0.5, 0.5]
     assert ceiling_records_per_second(by_shard, 100) == pytest.approx(2000)
     assert ceiling_records_per_second(by_shard, SHARD_BYTES_PER_SECOND / 500) == pytest.approx(1000)
@@ -84,7 +84,7 @@ def test_aggregated_only_bytes_are_a_limit() -> None:
 def test_a_shard_of_any_map_is_asked_whether_it_holds_all_keys() -> None:
     one, two = Route(equal_shards(1), ["A", "B"], np.ones(2), "instrument", None), equal_shards(2)
     assert sorted(two.shard_of(hash_key(key)) for key in "AB") == [0, 1]
-    both, upper = np.array([0, 1, 0], np.int32), np.array([1], np.int32)
+    both, upper = np.array([0, 1, 0], np.int64), np.array([1], np.int64)
     assert one.holds(one.shard_map.shards[0], both)
     assert not any(one.holds(shard, both) for shard in two.shards)
     assert [one.holds(shard, upper) for shard in two.shards].count(True) == 1

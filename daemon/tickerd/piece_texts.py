@@ -12,7 +12,7 @@ import numpy as np
 import pybase64
 from numpy.typing import NDArray
 
-from tickerd.texts import I32, Base64, Numbers, Objects, WholeRecords, joined_runs
+from tickerd.texts import I32, Base64, BySize, Numbers, Objects, WholeRecords, joined_runs
 
 I64 = NDArray[np.int64]
 
@@ -21,6 +21,8 @@ RECORDS_AT_ONCE = 1000
 """Their pieces stay in the nearer cache from being looked up to being joined; those of 16,000 do not."""
 DIGITS_BYTES = 4  # of those, with the brace
 DIGITS_KEPT = 2 * BLOCK  # the first texts of a table: the last digits of records, and those of lines
+HEADS, HEADS_KEPT = DIGITS_KEPT, 4096  # then what stands before records in aggregates, by their sizes
+COMMON_KEPT = DIGITS_KEPT + HEADS_KEPT
 QUOTED = 3  # pieces that say what is in a record: start, size and middle
 TAILS = 100 * BLOCK  # of three sizes: 7 MB
 SEQ_MIN = TAILS
@@ -40,19 +42,35 @@ class PieceColumns:
         self.seqs = seqs
         self.sizes = sizes  # [records] bytes of each
         self._ends = ends
+        self._with_heads: I64 | None = None
 
     def own(self) -> None:
         """Have a table of its own from now on: texts of the shared one are about to become others."""
+        self._with_heads = None
         ends, shared = self.table[self._ends], self.table
-        first_end = DIGITS_KEPT + QUOTED * len(self.pieces)
+        first_end = COMMON_KEPT + QUOTED * len(self.pieces)
         self.table = np.empty(first_end + len(ends), dtype=object)
-        self.table[:DIGITS_KEPT] = shared[:DIGITS_KEPT]
+        self.table[:COMMON_KEPT] = shared[:COMMON_KEPT]
         quoted = self.pieces[:, :QUOTED]
-        shared.take(quoted.ravel(), out=self.table[DIGITS_KEPT:first_end], mode="clip")  # else it is buffered
+        shared.take(quoted.ravel(), out=self.table[COMMON_KEPT:first_end], mode="clip")  # else it is buffered
         self.table[first_end:] = ends
-        quoted[:] = np.arange(DIGITS_KEPT, first_end).reshape(quoted.shape)
+        quoted[:] = np.arange(COMMON_KEPT, first_end).reshape(quoted.shape)
         self.pieces[:, QUOTED] += first_end - self._ends.start
         self._ends = slice(first_end, len(self.table))
+
+    def has_large(self, heads: BySize) -> bool:
+        """Whether there are records of which no head is kept."""
+        return int(self.sizes.max(initial=0)) >= min(HEADS_KEPT, len(heads.kept))
+
+    def with_heads(self, heads: BySize) -> I64:
+        """[records, 6] `pieces` behind what stands before each record, which is kept."""
+        if self.table[HEADS] is not heads.kept[0]:
+            self.table[HEADS : HEADS + len(heads.kept)] = heads.kept[:HEADS_KEPT]
+        if self._with_heads is None:
+            self._with_heads = np.empty((len(self.pieces), 1 + self.pieces.shape[1]), dtype=np.intp)
+            np.add(self.sizes, HEADS, out=self._with_heads[:, 0])
+            self._with_heads[:, 1:] = self.pieces
+        return self._with_heads
 
 
 class PieceTexts:
@@ -76,8 +94,8 @@ class PieceTexts:
 
     def pick(self, numbers: Numbers) -> WholeRecords:
         """The records with these numbers, in this order."""
-        pieces = self._pieces(numbers, lines=False)
-        return WholeRecords(list(map(b"".join, pieces.tolist())))
+        texts = self._texts(self._columns.pieces, numbers, lines=False)
+        return WholeRecords(list(map(b"".join, texts.tolist())))
 
     def records(self) -> list[bytes]:
         """The bytes of each record."""
@@ -109,27 +127,33 @@ class PieceTexts:
         return gathered
 
     def runs(
-        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+        self, order: Numbers, stops: Sequence[int], before: Objects | BySize | None, *, lines: bool
     ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
+        pieces = self._columns.pieces
+        if isinstance(before, BySize):
+            if self._columns.has_large(before):
+                yield from WholeRecords(self.records()).runs(order, stops, before, lines=lines)
+                return
+            pieces, before = self._columns.with_heads(before), None
         start, waiting = 0, list[int]()
         for number, stop in enumerate(stops, 1):
             waiting.append(stop - start)
             if stop - start < RECORDS_AT_ONCE and number < len(stops):
                 continue
-            pieces = self._pieces(order[start:stop], lines=lines)
+            texts = self._texts(pieces, order[start:stop], lines=lines)
             if before is not None:
-                pieces = np.concatenate([before[start:stop, np.newaxis], pieces], axis=1)
-            yield from joined_runs(pieces.ravel().tolist(), pieces.shape[1], waiting)
+                texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
+            yield from joined_runs(texts.ravel().tolist(), texts.shape[1], waiting)
             start, waiting = stop, []
 
-    def _pieces(self, numbers: Numbers, *, lines: bool) -> Objects:
-        """[numbers, 5] the pieces of these records."""
-        columns = self._columns
-        pieces = columns.pieces.take(self._rows.start + numbers, axis=0)
+    def _texts(self, pieces: I64, numbers: Numbers, *, lines: bool) -> Objects:
+        """[numbers, pieces] the pieces of these records."""
+        some = pieces.take(self._rows.start + numbers, axis=0)
         if lines:
-            pieces[:, -1] += BLOCK
-        return columns.table.take(pieces)
+            some[:, -1] += BLOCK
+        texts: Objects = self._columns.table.take(some)
+        return texts
 
 
 @cache

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tickerd.batch import Columns, Interleaved, timestamps
 from tickerd.piece_texts import (
     BLOCK,
+    COMMON_KEPT,
     DIGITS_BYTES,
     DIGITS_KEPT,
     I64,
@@ -40,7 +41,7 @@ LOST_KEPT = OTHERS_KEPT = 1 << 14  # of a part, which has no more records than t
 
 # Where what begins in the table of texts. A record is joined from: start, size (of a stock), middle (of a
 # stock), end, last digits of its seq. Quotes have their starts by hash; every start has its middle as far on.
-SIZES = DIGITS_KEPT  # first nothing, then 0, 1, 2, ...
+SIZES = COMMON_KEPT  # first nothing, then 0, 1, 2, ...
 STARTS = SIZES + 1 + SIZES_KEPT
 NEWS_STARTS = STARTS + QUOTES_KEPT  # as they come
 LOST = NEWS_STARTS + NEWS_KEPT  # quotes of this part whose places others have

@@ -3,7 +3,7 @@
 A form is whole records, pieces that many records share (`piece_texts.py`), or base64. All say the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +14,13 @@ from numpy.typing import NDArray
 I32 = NDArray[np.int32]
 Objects = NDArray[np.object_]
 Numbers = NDArray[np.intp]
+
+
+class BySize(NamedTuple):
+    """What stands before a record by its size alone: `kept`, of small ones, and `of` any."""
+
+    kept: Objects
+    of: Callable[[NDArray[np.int64]], Objects]
 
 
 class Texts(Protocol):
@@ -40,11 +47,12 @@ class Texts(Protocol):
         """The same as columns of pieces: of each record those in all columns, joined, are its bytes."""
 
     def runs(
-        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+        self, order: Numbers, stops: Sequence[int], before: Objects | BySize | None, *, lines: bool
     ) -> Iterator[bytes]:
         """The records in an order, one after the other: from the first to each of the rising stops.
 
-        `before`: [records] what stands before each of them, in that order. `lines`: each ends with a newline.
+        `before`: what stands before each of them, [records] in that order, or by size.
+        `lines`: each ends with a newline.
         """
 
 
@@ -86,7 +94,7 @@ class Base64(NamedTuple):
         return [self.records()]
 
     def runs(
-        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+        self, order: Numbers, stops: Sequence[int], before: Objects | BySize | None, *, lines: bool
     ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
         return WholeRecords(self.records()).runs(order, stops, before, lines=lines)
@@ -125,10 +133,13 @@ class WholeRecords(NamedTuple):
         return [self.whole]
 
     def runs(
-        self, order: Numbers, stops: Sequence[int], before: Objects | None, *, lines: bool
+        self, order: Numbers, stops: Sequence[int], before: Objects | BySize | None, *, lines: bool
     ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
-        columns: list[Sequence[Any]] = [self.pick(order).whole]
+        records = self.pick(order)
+        columns: list[Sequence[Any]] = [records.whole]
+        if isinstance(before, BySize):
+            before = before.of(records.sizes().astype(np.int64))
         if before is not None:
             columns.insert(0, before.tolist())
         if lines:

@@ -45,7 +45,8 @@ class Accounting:
         if not rows:
             return
         now_s = time.time()
-        for feed, (records, size) in enumerate(zip(*rows.records_by_feed(call.route.key_bytes), strict=True)):
+        sizes = rows.entry_bytes(call.route.key_bytes)
+        for feed, (records, size) in enumerate(zip(*rows.records_by_feed(sizes), strict=True)):
             counts.records_acked[feed] += records
             counts.bytes_acked[feed] += size
         if settled.entries is None:
@@ -55,7 +56,7 @@ class Accounting:
             counts.entries_acked += len(settled.entries)
             for records in settled.entries:
                 counts.records_per_entry.observe(records)
-        self._by_shard.arrived(call, rows)
+        self._by_shard.arrived(call, rows, sizes, settled.entries)
         for frame, records in rows.records_by_frame():
             self._progress.acknowledge(frame, records)
             # To the nearest frame: a delay for each record would cost more than it tells.

@@ -3,7 +3,8 @@
 Both put the records of one shard, in order, into entries of a bounded size, and can take one apart again.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,101 +15,131 @@ from numpy.typing import NDArray
 from tickerd.kinesis import kpl
 from tickerd.kinesis.calls import OversizeError
 from tickerd.kinesis.route import Route
-from tickerd.kinesis.rows import Rows, joined
-from tickerd.texts import Objects, WholeRecords
+from tickerd.kinesis.rows import I64, KEY, SIZE, Rows
+from tickerd.texts import BySize, WholeRecords
+
+WRITTEN = 4  # the row after those of `Rows.columns`
 
 
 class Written(NamedTuple):
-    """Records of one shard, already as they stand in entries, one after the other."""
+    """Records of one shard, already as they stand in entries, one after the other.
 
-    rows: Rows  # without texts
-    data: bytes
+    `columns`: [5, records] those of `Rows`, and how many bytes of `data` each is.
+    """
+
+    columns: I64
+    data: bytes | memoryview
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return int(self.columns.shape[1])
+
+    @property
+    def rows(self) -> Rows:
+        """They, without their texts."""
+        return Rows(None, self.columns[:WRITTEN])
 
     def own(self) -> "Written":
         """The same in columns of its own: what waits must not keep all that it was cut from alive."""
-        return Written(self.rows.own_columns(), self.data)
+        return Written(self.columns.copy(), self.data)
+
+
+class Stretch:
+    """The bytes of records one after the other, in several pieces, which are cut off but not copied."""
+
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = deque([memoryview(piece) for piece in pieces])
+
+    def cut(self, size: int) -> list[memoryview]:
+        """The first `size` bytes, which it has no more."""
+        pieces: list[memoryview] = []
+        while size:
+            piece = self._pieces.popleft()
+            if len(piece) > size:
+                self._pieces.appendleft(piece[size:])
+                piece = piece[:size]
+            pieces.append(piece)
+            size -= len(piece)
+        return pieces
+
+    def rest(self) -> bytes | memoryview:
+        """What is left, and little that it was cut from."""
+        if len(self._pieces) == 1 and 2 * len(self._pieces[0]) >= len(self._pieces[0].obj):  # type: ignore[arg-type]
+            return self._pieces[0]
+        return b"".join(self._pieces)
 
 
 class Filled(NamedTuple):
-    """The data of an entry, and where it ends among the records of its shard, and among their bytes."""
+    """The data of an entry, and where it ends among the records of its shard."""
 
-    data: bytes
+    data: bytes | bytearray
     stop: int
-    end: int
 
 
 class Aggregation(NamedTuple):
     """One way of aggregating.
 
-    before: what stands before each record of these sizes, [records]; None: nothing. lines: each ends with a
-    newline. sizes: bytes of each record with these, [records]. fill: the entries of the records of one shard.
-    Given are the records and how they are written, which it may change, their route, the most bytes of an
-    entry with its key, and whether the last entry may be one that is not full. split: the records of an
-    entry that has so many. must_land: whether consumers take an entry only from the shard to which all its
-    keys belong.
+    before: what stands before each record, by its size; None: nothing. lines: each ends with a newline.
+    sizes: bytes of each record with these, [records]. fill: the entries of the records of one shard. Given
+    are the columns of `Written`, their data, which it cuts off, their route, the most bytes of an entry with
+    its key, and whether the last entry may be one that is not full. split: the records of an entry that has
+    so many. must_land: whether consumers take an entry only from the shard to which all its keys belong.
     """
 
-    before: Callable[[NDArray[np.int32]], Objects] | None
+    before: BySize | None
     lines: bool
-    sizes: Callable[[NDArray[np.int32]], NDArray[np.int64]]
-    fill: Callable[[Rows, memoryview, Route, int, bool], list[Filled]]
-    split: Callable[[bytes, int], list[bytes]]
+    sizes: Callable[[I64], I64]
+    fill: Callable[[I64, Stretch, Route, int, bool], list[Filled]]
+    split: Callable[[bytes | bytearray, int], list[bytes]]
     must_land: bool
 
 
-def _fill_kpl(
-    rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
-) -> list[Filled]:
-    members = kpl.Members(rows.keys, rows.sizes, written, route.key_table)
+def _fill_kpl(columns: I64, data: Stretch, route: Route, entry_bytes_max: int, whole: bool) -> list[Filled]:
+    members = kpl.Members(columns[KEY], columns[SIZE], columns[WRITTEN], route.key_table)
     filled: list[Filled] = []
-    start = 0
+    start = begin = 0
     for stop, used in members.cut(entry_bytes_max, whole=whole):
-        end = int(members.ends[stop - 1])
+        end = members.ends.item(stop - 1)
+        written = data.cut(end - begin)
         if stop - start == 1:  # the library, too, sends a record that has no company as it is
-            data = bytes(written[end - int(rows.sizes[start]) : end])
+            alone = b"".join(written)[-columns.item((SIZE, start)) :]
+            filled.append(Filled(alone, stop))
         else:
-            data = members.aggregate(start, stop, used)
-        filled.append(Filled(data, stop, end))
-        start = stop
+            filled.append(Filled(members.aggregate(start, stop, used, written), stop))
+        start, begin = stop, end
     return filled
 
 
-def _split_kpl(data: bytes, records: int) -> list[bytes]:
-    return [data] if records == 1 else [record for _, _, record in kpl.deaggregate(data)]
+def _split_kpl(data: bytes | bytearray, records: int) -> list[bytes]:
+    return [bytes(data)] if records == 1 else [record for _, _, record in kpl.deaggregate(bytes(data))]
 
 
-def _fill_lines(
-    rows: Rows, written: memoryview, route: Route, entry_bytes_max: int, whole: bool
-) -> list[Filled]:
+def _fill_lines(columns: I64, data: Stretch, route: Route, entry_bytes_max: int, whole: bool) -> list[Filled]:
     filled: list[Filled] = []
-    ends = _line_bytes(rows.sizes).cumsum()
+    records = columns.shape[1]
+    ends = columns[WRITTEN].cumsum()
     start = sent = 0
-    while start < len(rows):
-        room = entry_bytes_max - route.key_bytes.item(
-            rows.keys.item(start)
-        )  # its first record's key is its own
+    while start < records:
+        # Its first record's key is its own.
+        room = entry_bytes_max - route.key_bytes.item(columns.item((KEY, start)))
         stop = max(start + 1, int(ends.searchsorted(sent + room, side="right")))
-        end = int(ends[stop - 1])
-        if stop == len(rows) and end - sent < room and not whole:
+        end = ends.item(stop - 1)
+        if stop == records and end - sent < room and not whole:
             break
-        filled.append(Filled(bytes(written[sent:end]), stop, end))
+        filled.append(Filled(b"".join(data.cut(end - sent)), stop))
         start, sent = stop, end
     return filled
 
 
-def _split_lines(data: bytes, records: int) -> list[bytes]:
-    return data.split(b"\n")[:-1]
+def _split_lines(data: bytes | bytearray, records: int) -> list[bytes]:
+    return bytes(data).split(b"\n")[:-1]
 
 
-def _line_bytes(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-    return np.add(sizes, 1, dtype=np.int64)
+def _line_bytes(sizes: I64) -> I64:
+    return sizes + 1
 
 
 KPL = Aggregation(
-    before=kpl.heads,
+    before=kpl.HEADS,
     lines=False,
     sizes=kpl.record_bytes,
     fill=_fill_kpl,
@@ -129,15 +160,11 @@ LINES = Aggregation(
 class Entry:
     """Records in one. `rows` are they, without their texts."""
 
-    data: bytes
+    data: bytes | bytearray
     rows: Rows
+    key: int  # the number of its partition key: the first record's
     size: int  # data and key
     record_bytes: int  # of its records' data alone
-
-    @property
-    def key(self) -> int:
-        """The number of its partition key: the first record's."""
-        return int(self.rows.keys[0])
 
 
 class Aggregator:
@@ -159,11 +186,12 @@ class Aggregator:
         One after the other, so that an entry is made of what is still in the nearer cache.
         """
         assert rows.texts is not None, "records that have not been written have texts"
-        before = None if self._aggregation.before is None else self._aggregation.before(rows.sizes[order])
-        data = rows.texts.runs(order, stops, before, lines=self._aggregation.lines)
-        ordered = rows.with_texts(None).pick(order)
+        data = rows.texts.runs(order, stops, self._aggregation.before, lines=self._aggregation.lines)
+        columns = np.empty((WRITTEN + 1, len(rows)), np.int64)
+        rows.columns.take(order, axis=1, out=columns[:WRITTEN], mode="clip")  # else it is buffered
+        columns[WRITTEN] = self._aggregation.sizes(columns[SIZE])
         for (start, stop), run in zip(pairwise([0, *stops]), data, strict=True):
-            yield Written(ordered.part(start, stop), run)
+            yield Written(columns[:, start:stop], run)
 
     def entries(
         self, written: Sequence[Written], route: Route, *, whole: bool
@@ -172,14 +200,14 @@ class Aggregator:
 
         OversizeError for a record that the stream does not take.
         """
-        rows = joined([piece.rows for piece in written]) if len(written) > 1 else written[0].own().rows
-        data = memoryview(bytearray().join([piece.data for piece in written]))
+        columns = np.concatenate([piece.columns for piece in written], axis=1)  # never all of a frame's part
+        data = Stretch([piece.data for piece in written])
         entries: list[Entry] = []
-        start = sent = 0
-        for entry, stop, end in self._aggregation.fill(rows, data, route, self.aggregate_bytes_max, whole):
-            entries.append(self._entry(rows.part(start, stop), entry, route))
-            start, sent = stop, end
-        return entries, Written(rows.part(start, len(rows)), bytes(data[sent:])).own()
+        start = 0
+        for filled, stop in self._aggregation.fill(columns, data, route, self.aggregate_bytes_max, whole):
+            entries.append(self._entry(Rows(None, columns[:WRITTEN, start:stop]), filled, route))
+            start = stop
+        return entries, Written(columns[:, start:].copy(), data.rest())
 
     def records(self, entry: Entry) -> Rows:
         """An entry's records as they were before."""
@@ -188,14 +216,15 @@ class Aggregator:
 
     def unwritten(self, written: Written) -> Rows:
         """Records as they were before."""
-        ends = self._aggregation.sizes(written.rows.sizes).cumsum() - int(self._aggregation.lines)
-        starts = ends - written.rows.sizes
-        data = written.data
+        ends = written.columns[WRITTEN].cumsum() - int(self._aggregation.lines)
+        starts = ends - written.columns[SIZE]
+        data = bytes(written.data)
         records = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         return written.rows.with_texts(WholeRecords(records))
 
-    def _entry(self, rows: Rows, data: bytes, route: Route) -> Entry:
-        size = len(data) + int(route.key_bytes[rows.keys[0]])
+    def _entry(self, rows: Rows, data: bytes | bytearray, route: Route) -> Entry:
+        key = rows.columns.item((KEY, 0))
+        size = len(data) + route.key_bytes.item(key)
         if size > self._entry_bytes_max:
             raise OversizeError(size, self._entry_bytes_max)
-        return Entry(data, rows, size, int(rows.sizes.sum()))
+        return Entry(data, rows, key, size, int(rows.sizes.sum()))

@@ -4,10 +4,12 @@ One gather and two counts a call. However many shards there are, they share `BUC
 the order of the hash keys are counted together beyond that.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tickerd.kinesis.calls import Call
-from tickerd.kinesis.rows import Rows
+from tickerd.kinesis.rows import I64, Rows
 from tickerd.kinesis.shards import ShardMap
 from tickerd.observe.counters import Report, ShardCounts
 
@@ -22,12 +24,21 @@ class ByShard:
         self._report = report
         self._map: ShardMap | None = None
 
-    def arrived(self, call: Call, rows: Rows) -> None:
-        """Count records by the shards that their keys belong to."""
+    def arrived(self, call: Call, rows: Rows, sizes: I64, entries: Sequence[int] | None) -> None:
+        """Count records by the shards that their keys belong to.
+
+        `sizes`: [records] their bytes with keys. `entries`: how many records each entry of theirs held, which
+        all belong to one shard; None: one each.
+        """
         self._follow(call)
-        buckets, many = self._key_buckets[rows.keys], self._counts.shape[1]
-        sizes = rows.entry_bytes(call.route.key_bytes)
-        self._counts[RECORDS] += np.bincount(buckets, minlength=many)
+        keys, many = rows.keys, self._counts.shape[1]
+        records: I64 | None = None
+        if entries is not None:
+            records = np.array(entries)
+            starts = records.cumsum() - records
+            keys, sizes = keys[starts], np.add.reduceat(sizes, starts)
+        buckets = self._key_buckets[keys]
+        self._counts[RECORDS] += np.bincount(buckets, records, many)
         self._counts[DATA_BYTES] += np.bincount(buckets, sizes, many)
         self._tell()
 

@@ -46,7 +46,7 @@ class Call(Protocol):
         """Whether consumers take the entry from that shard (None: one that is not known)."""
 
 
-def fitting(entry_bytes: NDArray[np.int32]) -> int:
+def fitting(entry_bytes: NDArray[np.int64]) -> int:
     """How many of the first of these entries fit a call: at most 500, and 10 MiB of data and keys."""
     total = np.cumsum(entry_bytes[:ENTRIES_PER_CALL_MAX], dtype=np.int64)
     return int(np.searchsorted(total, CALL_BYTES_MAX, side="right"))

@@ -21,7 +21,7 @@ def ceiling_records_per_second(
 
 
 def shares_by_shard(
-    key_shares: NDArray[np.float64], key_shards: NDArray[np.int32], shards: int
+    key_shares: NDArray[np.float64], key_shards: NDArray[np.int64], shards: int
 ) -> NDArray[np.float64]:
     """[shards] share of all records: the sum of the shares of the keys that hash into each."""
     return np.bincount(key_shards, key_shares, shards).astype(np.float64, copy=False)

@@ -121,8 +121,8 @@ class Delivery:
         waiting = self._outbox.leave()
         self._outbox, self._aggregation = self._new_outbox()
         for rows in waiting:
-            rows.keys = self._outbox.route.keys_of(rows.keys)
-            self._outbox.put(rows, time.monotonic())
+            keys = self._outbox.route.keys_of(rows.keys)
+            self._outbox.put(rows.with_keys(keys), time.monotonic())
         if self._draining:
             self._outbox.flush()
 

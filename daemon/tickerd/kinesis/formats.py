@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tickerd import cbor
 from tickerd.texts import Base64, Texts, WholeRecords, interleaved
 
-Keys = NDArray[np.int32]
+Keys = NDArray[np.int64]
 
 
 class Framing(Protocol):

@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.protobuf import read_field, read_varint, varint
+from tickerd.texts import BySize
+
+I64 = NDArray[np.int64]
 
 MAGIC = b"\xf3\x89\x9a\xc2"
 DIGEST_BYTES = 16  # MD5, as the format demands
@@ -27,6 +30,9 @@ USER_TAG_KEY = 0x0A  # Tag
 # A varint grows by a byte at each of these; sizes and indexes are below 2**35.
 VARINT_STEPS = np.array([2**7, 2**14, 2**21, 2**28], dtype=np.int64)
 
+# The longest records, with their heads, of which the length takes a byte, two, three.
+LENGTH_STEPS = np.array([2**7 + 1, 2**14 + 2, 2**21 + 3], dtype=np.int64)
+
 INDEXES_OF_A_BYTE = 128
 LARGER_INDEX_BYTES = 5  # more than that of a byte, at most, with the length that may grow by one
 SIZES_KEPT = 4096  # bytes of data; what is larger is rare
@@ -36,7 +42,7 @@ class KeyTable:
     """Partition keys in UTF-8, and what an aggregate needs of each."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self.key_bytes = np.array(list(map(len, keys)), dtype=np.int32)
+        self.key_bytes = np.array(list(map(len, keys)), dtype=np.int64)
         self.fields = [bytes((PARTITION_KEY, *varint(len(key)))) + key for key in keys]
         """[keys] the field of the aggregate's table that holds it."""
         self.field_bytes = np.array(list(map(len, self.fields)), dtype=np.int64)
@@ -52,7 +58,7 @@ def _head(index: int, size: int) -> bytes:
     return bytes((RECORD, *varint(len(fields) + size), *fields))
 
 
-def heads(sizes: NDArray[np.int32]) -> NDArray[np.object_]:
+def heads(sizes: I64) -> NDArray[np.object_]:
     """[records] what stands before data of these sizes, with 0 for the index of the key.
 
     An index below 128 is one byte, so that `aggregate` need only set it.
@@ -76,16 +82,13 @@ class Members:
     """Records of one shard that become aggregates, one after the other.
 
     `keys`: [records] the number of each record's partition key in the table; `sizes`: [records] bytes of its
-    data; `written`: of each the head and the data, in which the indexes of the keys are set.
+    data, and `written` with the head that `heads` gives.
     """
 
-    def __init__(
-        self, keys: NDArray[np.int32], sizes: NDArray[np.int32], written: memoryview, table: KeyTable
-    ) -> None:
-        self.ends = record_bytes(sizes).cumsum()
-        """[records] where each ends in `written`."""
-        self._keys, self._sizes = keys, sizes
-        self._written, self._table = written, table
+    def __init__(self, keys: I64, sizes: I64, written: I64, table: KeyTable) -> None:
+        self.ends = written.cumsum()
+        """[records] where each ends among all that is written."""
+        self._keys, self._sizes, self._written, self._table = keys, sizes, written, table
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -98,63 +101,73 @@ class Members:
         are cut `whole`. A record too large for an aggregate is one of its own: it may yet go as it is.
         """
         cuts: list[Cut] = []
-        ends, table, numbers = self.ends, self._table, self._keys.tolist()
-        start = 0
-        while start < len(numbers):
+        ends, table, records = self.ends, self._table, len(self)
+        most = int(ends[-1]) + table.all_field_bytes if records else 0
+        start = begin = 0
+        while start < records:
             # No aggregate from here on reaches beyond the window: its tables are not counted yet.
-            room = entry_bytes_max - table.key_bytes.item(numbers[start])
-            last = self._begin(start) + room - OVERHEAD_BYTES
-            most = ends[-1] + (len(numbers) - start) * LARGER_INDEX_BYTES + table.all_field_bytes
-            if not whole and most <= last:
+            room = entry_bytes_max - table.key_bytes.item(self._keys.item(start))
+            last = begin + room - OVERHEAD_BYTES
+            if not whole and most + (records - start) * LARGER_INDEX_BYTES <= last:
                 break  # whichever keys they have
-            window = numbers[start : int(ends.searchsorted(last, side="right"))]
+            window = self._keys[start : int(ends.searchsorted(last, side="right"))].tolist()
             used = list(dict.fromkeys(window))
             # As if every key of the window were used. Mostly those that fit use them all: then it is exact.
             tables = sum([len(table.fields[key]) for key in used])
             fitting = int(ends.searchsorted(last - tables, side="right")) - start
-            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or used[-1] not in window[:fitting]:
+            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or window.index(used[-1]) >= fitting:
                 some = slice(start, start + len(window))
                 size = aggregate_bytes(self._keys[some], self._sizes[some], table)
                 # None, where the first alone is too large.
                 fitting = int(size.searchsorted(room, side="right"))
-                used = list(dict.fromkeys(numbers[start : start + max(1, fitting)]))
-            if start + fitting == len(numbers) and not whole:
+                used = list(dict.fromkeys(self._keys[start : start + max(1, fitting)].tolist()))
+            if start + fitting == records and not whole:
                 break
             start += max(1, fitting)
+            begin = ends.item(start - 1)
             cuts.append(Cut(start, used))
         return cuts
 
-    def aggregate(self, start: int, stop: int, used: Sequence[int]) -> bytes:
-        """The aggregated record of those from start up to stop; once, for it changes how they are written.
+    def aggregate(
+        self, start: int, stop: int, used: Sequence[int], written: Sequence[bytes | memoryview]
+    ) -> bytearray:
+        """The aggregated record of those from start up to stop, which are `written` one after the other.
 
         `used`: their keys in the order of their first records, which take the indexes from 0 on. Raises
         ValueError when there are none, as an empty aggregate would be read as data, and when the columns are
         not of one length.
         """
-        keys, sizes = self._keys[start:stop], self._sizes[start:stop]
-        if not len(keys) or len(self) != len(self._sizes) or self.ends[-1] != len(self._written):
+        keys, sizes, lengths = self._keys[start:stop], self._sizes[start:stop], self._written[start:stop]
+        if not len(keys) or len(keys) != len(lengths) or sum(map(len, written)) != int(lengths.sum()):
             raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys")
         indexes = np.empty(len(self._table), np.int64)
         indexes[used] = np.arange(len(used))
-        begin, ends = self._begin(start), self.ends[start:stop]
-        records: memoryview | bytes = self._written[begin : int(ends[-1])]
-        if len(used) <= INDEXES_OF_A_BYTE:
-            np.frombuffer(self._written, np.uint8)[ends - _bytes_from_index(sizes)] = indexes[keys]
-        else:
-            places = zip((ends - begin).tolist(), sizes.tolist(), strict=True)
-            data = [records[end - size : end] for end, size in places]
-            heads_of_records = map(_head, indexes[keys].tolist(), sizes.tolist())
-            records = b"".join(chain.from_iterable(zip(heads_of_records, data, strict=True)))
         tables = b"".join([self._table.fields[key] for key in used])
-        digest = hashlib.md5(tables, usedforsecurity=False)
-        digest.update(records)
-        return b"".join((MAGIC, tables, records, digest.digest()))
+        if len(used) > INDEXES_OF_A_BYTE:
+            written = _with_heads(indexes[keys], sizes, lengths, b"".join(written))
+        # One copy of all, in which the indexes are set and the digest, instead of one for each of these.
+        data = bytearray().join((MAGIC, tables, *written, bytes(DIGEST_BYTES)))
+        if len(used) <= INDEXES_OF_A_BYTE:
+            begins = lengths.cumsum()
+            begins += len(MAGIC) + len(tables) - lengths
+            # Two tags and the length of what follows are before an index.
+            np.frombuffer(data, np.uint8)[begins + 3 + LENGTH_STEPS.searchsorted(lengths)] = indexes[keys]
+        content = memoryview(data)
+        content[-DIGEST_BYTES:] = hashlib.md5(
+            content[len(MAGIC) : -DIGEST_BYTES], usedforsecurity=False
+        ).digest()
+        return data
 
-    def _begin(self, start: int) -> int:
-        return int(self.ends[start - 1]) if start else 0
+
+def _with_heads(indexes: I64, sizes: I64, lengths: I64, written: bytes) -> list[bytes]:
+    """Records with the heads that they have with these indexes, instead of those that are `written`."""
+    ends = lengths.cumsum()
+    places = zip((ends - sizes).tolist(), ends.tolist(), strict=True)
+    data = [written[begin:end] for begin, end in places]
+    return list(chain.from_iterable(zip(map(_head, indexes.tolist(), sizes.tolist()), data, strict=True)))
 
 
-def aggregate_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], table: KeyTable) -> NDArray[np.int64]:
+def aggregate_bytes(keys: I64, sizes: I64, table: KeyTable) -> I64:
     """[records] the exact size of the aggregate of the first record, of the first two, of the first three, ….
 
     `keys`: [records] numbers of partition keys in the table; `sizes`: [records] bytes of data. The entry's
@@ -172,25 +185,17 @@ def aggregate_bytes(keys: NDArray[np.int32], sizes: NDArray[np.int32], table: Ke
     return OVERHEAD_BYTES + grows.cumsum()
 
 
-def record_bytes(sizes: NDArray[np.int32], indexes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def record_bytes(sizes: I64, indexes: I64 | None = None) -> I64:
     """[records] bytes of each with its head; `indexes`: [records] of keys, None: all are below 128."""
     if indexes is None and len(sizes) and sizes.max() < SIZES_KEPT:
-        kept: NDArray[np.int64] = _RECORD_BYTES.take(sizes)
+        kept: I64 = _RECORD_BYTES.take(sizes)
         return kept
     index_bytes = 1 if indexes is None else _varint_bytes(indexes)
     fields = 2 + index_bytes + _varint_bytes(sizes) + sizes  # two tags
     return 1 + _varint_bytes(fields) + fields
 
 
-def _bytes_from_index(sizes: NDArray[np.int32]) -> NDArray[np.int64]:
-    """[records] bytes of each from the index of its key on: that, a tag, the length of the data, the data."""
-    if sizes.max() < SIZES_KEPT:
-        kept: NDArray[np.int64] = _BYTES_FROM_INDEX.take(sizes)
-        return kept
-    return 2 + _varint_bytes(sizes) + sizes
-
-
-def _varint_bytes(values: NDArray[np.int32] | NDArray[np.int64]) -> NDArray[np.int64]:
+def _varint_bytes(values: I64) -> I64:
     return 1 + VARINT_STEPS.searchsorted(values, side="right")
 
 
@@ -294,5 +299,4 @@ def _check_user_tag(message: bytes) -> None:
 
 _HEADS = np.array([_head(0, size) for size in range(SIZES_KEPT)], dtype=object)
 _RECORD_BYTES = np.array([len(head) + size for size, head in enumerate(_HEADS)])
-_SIZES = np.arange(SIZES_KEPT)
-_BYTES_FROM_INDEX = 2 + _varint_bytes(_SIZES) + _SIZES
+HEADS = BySize(_HEADS, heads)

@@ -5,6 +5,7 @@ order; when the map changes, the lanes that it touches become empty before those
 """
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -90,8 +91,9 @@ class LaneOutbox:
                 break
         if not entries:
             return None
-        keys = np.array([entry.key for entry in entries], np.int32)
-        data = WholeRecords([entry.data for entry in entries])
+        keys = np.array([entry.key for entry in entries], np.int64)
+        # They are bytes to whoever joins or encodes them: an aggregate that is whole stays as it is.
+        data = WholeRecords(cast("list[bytes]", [entry.data for entry in entries]))
         body = self.route.framing.body(self._opening, data, keys)
         return LaneCall(self.route, entries, lanes, self._aggregator.must_land, body)
 
@@ -140,8 +142,8 @@ class LaneOutbox:
 
     def settle(self, call: LaneCall, outcome: Outcome, misplaced: set[int], now_s: float) -> Settled:
         """Keep what has not arrived: as it is for its lane, or as records for the lanes of a newer map."""
-        keys = np.array([entry.key for entry in call.entries], np.int32)
-        sizes = np.array([entry.size for entry in call.entries], np.int32)
+        keys = np.array([entry.key for entry in call.entries], np.int64)
+        sizes = np.array([entry.size for entry in call.entries], np.int64)
         tell_pacer(call.route, keys, sizes, outcome, now_s)
         kept = misplaced.union(range(len(call)) if outcome.unacknowledged is None else outcome.unacknowledged)
         arrived: list[Rows] = []
@@ -232,11 +234,11 @@ class LaneOutbox:
             lane.blocked = False
         if pieces:
             texts = WholeRecords([text for piece in pieces for text in _texts(piece)])
-            self._put_first(joined(pieces).with_texts(texts))
+            rows = joined(pieces)
+            self._put_first(rows.with_keys(self.route.keys_of(rows.keys)).with_texts(texts))
 
     def _put_first(self, rows: Rows) -> None:
         """Make entries of records and put them before what waits in their lanes."""
-        rows.keys = self.route.keys_of(rows.keys)
         for lane, written in self._by_lane(rows):
             entries, _ = self._aggregator.entries([written], self.route, whole=True)
             lane.put_back(entries)

@@ -24,7 +24,7 @@ def retry_pause_s(tries: int) -> float:
 
 
 def tell_pacer(
-    route: Route, keys: NDArray[np.int32], sizes: NDArray[np.int32], outcome: Outcome, now_s: float
+    route: Route, keys: NDArray[np.int64], sizes: NDArray[np.int64], outcome: Outcome, now_s: float
 ) -> None:
     """Let the route's pacer learn from the answer to a call. [entries] their keys, and bytes with keys."""
     if route.pacer is None or outcome.unacknowledged is None:

@@ -32,8 +32,8 @@ class Parked:
     def admit(self, rows: Rows, now_s: float, *, again: bool = False) -> Rows | None:
         """Those that may go now; the others are parked, with all that have to follow them.
 
-        `again`: they have failed, and are parked before the others of their shards. Behind them they would wait
-        for all of a full shard's backlog, and their frames, which are made again after a crash, with them.
+        `again`: they have failed, and are parked before the others of their shards. Behind all that waits for
+        a full shard their frames would stay owed as long as it is behind, and be made again after a crash.
         """
         pacer = self._route.pacer
         if pacer is None:

@@ -133,8 +133,7 @@ class PlainOutbox:
         waiting = self._emptied()
         self.route, self._parked = route, Parked(route)
         for rows in waiting:
-            rows.keys = route.keys_of(rows.keys)
-            self._append(rows, 0.0)
+            self._append(rows.with_keys(route.keys_of(rows.keys)), 0.0)
 
     def leave(self) -> list[Rows]:
         """Hand over all that waits."""
@@ -152,7 +151,7 @@ class PlainOutbox:
         arrived = numbers[:0] if missing is None else np.delete(numbers, missing)
         failed = rows.pick(numbers if missing is None else missing)
         if call.route is not self.route:
-            failed.keys = self.route.keys_of(failed.keys)
+            failed = failed.with_keys(self.route.keys_of(failed.keys))
         self.waiting_bytes += int(failed.sizes.sum())
         tries = call.tries + 1
         self._failed.append(Failed(now_s + retry_pause_s(tries), tries, failed))

@@ -5,7 +5,7 @@ map makes a new route; calls keep the one that they were built with.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from tickerd.kinesis.kpl import KeyTable
 from tickerd.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX
 from tickerd.kinesis.pacing import Pacer
 from tickerd.kinesis.shards import Shard, ShardMap, hash_key
+
+Numbers = NDArray[np.integer[Any]]
 
 
 class Route:
@@ -48,22 +50,22 @@ class Route:
         self.key_bytes = self.key_table.key_bytes
         self.key_bytes_max = int(self.key_bytes.max())
         self.key_hashes = [hash_key(key) for key in self.keys]
-        self.key_shards = np.array(list(map(shard_map.shard_of, self.key_hashes)), dtype=np.int32)
+        self.key_shards = np.array(list(map(shard_map.shard_of, self.key_hashes)), dtype=np.int64)
         self.pacer = pacer
         self._turn = 0
 
-    def keys_of(self, instruments: NDArray[np.int32]) -> NDArray[np.int32]:
+    def keys_of(self, instruments: Numbers) -> Numbers:
         """[records] number of the partition key for each record's instrument.
 
         The keys of another map serve as well: an instrument's number is its key, and an even key may be any.
         """
         if not self.even:
             return instruments
-        keys = (self._turn + np.arange(len(instruments), dtype=np.int32)) % len(self.keys)
+        keys: Numbers = (self._turn + np.arange(len(instruments))) % len(self.keys)
         self._turn = (self._turn + len(instruments)) % len(self.keys)
-        return keys.astype(np.int32, copy=False)
+        return keys
 
-    def holds(self, shard: Shard, keys: NDArray[np.int32]) -> bool:
+    def holds(self, shard: Shard, keys: NDArray[np.int64]) -> bool:
         """Whether all these keys hash into the range of a shard, of whichever map."""
         return all(
             shard.hash_key_start <= self.key_hashes[key] <= shard.hash_key_end

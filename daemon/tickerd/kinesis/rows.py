@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,65 +11,88 @@ from numpy.typing import NDArray
 from tickerd.records import FEEDS
 from tickerd.texts import Texts
 
+I64 = NDArray[np.int64]
+
+KEY, FEED, FRAME, SIZE = range(4)  # the rows of `Rows.columns`
+
 
 @dataclass(slots=True)
 class Rows:
-    """Records in the order of their seq. All columns are [records] long.
+    """Records in the order of their seq.
 
-    `texts` is None where only the accounting is left, or where something else holds the bytes.
+    `texts` is None where only the accounting is left, or where something else holds the bytes. `columns`:
+    [4, records] `keys`, `feeds`, `frames`, `sizes`. They are one array because a NumPy call takes a
+    microsecond, and a run of records for one shard has some 250.
     """
 
     texts: Texts | None
-    keys: NDArray[np.int32]  # numbers of the route's partition keys
-    feeds: NDArray[np.uint8]  # numbers of the feeds, as in records.FEEDS
-    frames: NDArray[np.int64]
-    sizes: NDArray[np.int32]  # bytes of the record, without its key
+    columns: I64
 
     @classmethod
-    def of_frame(cls, texts: Texts, keys: NDArray[np.int32], feeds: NDArray[np.uint8], frame: int) -> "Rows":
+    def of_frame(
+        cls, texts: Texts, keys: NDArray[np.integer[Any]], feeds: NDArray[np.uint8], frame: int
+    ) -> "Rows":
         """The encoded records of one frame's part."""
-        return cls(texts, keys, feeds, np.full(len(texts), frame, np.int64), texts.sizes())
+        columns = np.empty((4, len(texts)), np.int64)
+        columns[KEY], columns[FEED], columns[FRAME], columns[SIZE] = keys, feeds, frame, texts.sizes()
+        return cls(texts, columns)
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return int(self.columns.shape[1])
+
+    @property
+    def keys(self) -> I64:
+        """[records] numbers of the route's partition keys."""
+        keys: I64 = self.columns[KEY]
+        return keys
+
+    @property
+    def feeds(self) -> I64:
+        """[records] numbers of the feeds, as in records.FEEDS."""
+        feeds: I64 = self.columns[FEED]
+        return feeds
+
+    @property
+    def frames(self) -> I64:
+        """[records] the frame of each."""
+        frames: I64 = self.columns[FRAME]
+        return frames
+
+    @property
+    def sizes(self) -> I64:
+        """[records] bytes of the record, without its key."""
+        sizes: I64 = self.columns[SIZE]
+        return sizes
 
     def part(self, start: int, stop: int) -> "Rows":
         """The records from start up to stop."""
-        return Rows(
-            None if self.texts is None else self.texts.part(start, stop),
-            self.keys[start:stop],
-            self.feeds[start:stop],
-            self.frames[start:stop],
-            self.sizes[start:stop],
-        )
+        texts = None if self.texts is None else self.texts.part(start, stop)
+        return Rows(texts, self.columns[:, start:stop])
 
     def pick(self, numbers: Sequence[int] | NDArray[np.intp]) -> "Rows":
         """The records with these numbers, in this order."""
         numbers = np.asarray(numbers, dtype=np.intp)
-        return Rows(
-            None if self.texts is None else self.texts.pick(numbers),
-            self.keys[numbers],
-            self.feeds[numbers],
-            self.frames[numbers],
-            self.sizes[numbers],
-        )
-
-    def own_columns(self) -> "Rows":
-        """Without texts, in columns of its own."""
-        return Rows(None, self.keys.copy(), self.feeds.copy(), self.frames.copy(), self.sizes.copy())
+        texts = None if self.texts is None else self.texts.pick(numbers)
+        return Rows(texts, self.columns.take(numbers, axis=1))
 
     def with_texts(self, texts: Texts | None) -> "Rows":
         """The same records in another form."""
-        return Rows(texts, self.keys, self.feeds, self.frames, self.sizes)
+        return Rows(texts, self.columns)
 
-    def entry_bytes(self, key_bytes: NDArray[np.int32]) -> NDArray[np.int32]:
+    def with_keys(self, keys: NDArray[np.integer[Any]]) -> "Rows":
+        """The same records under other keys."""
+        columns = self.columns.copy()
+        columns[KEY] = keys
+        return Rows(self.texts, columns)
+
+    def entry_bytes(self, key_bytes: I64) -> I64:
         """[records] bytes of each with its key, for keys of these lengths."""
         return self.sizes + key_bytes[self.keys]
 
-    def records_by_feed(self, key_bytes: NDArray[np.int32]) -> tuple[list[int], list[int]]:
-        """How many records of each feed there are, and their bytes with keys, whose lengths are given."""
+    def records_by_feed(self, entry_bytes: I64) -> tuple[list[int], list[int]]:
+        """How many records of each feed there are, and their bytes, which are given for each record."""
         records: list[int] = np.bincount(self.feeds, minlength=len(FEEDS)).tolist()
-        sizes = np.bincount(self.feeds, self.entry_bytes(key_bytes), minlength=len(FEEDS))
+        sizes = np.bincount(self.feeds, entry_bytes, minlength=len(FEEDS))
         return records, [int(size) for size in sizes.tolist()]
 
     def records_by_frame(self) -> list[tuple[int, int]]:
@@ -85,10 +109,4 @@ def joined(pieces: Sequence[Rows]) -> Rows:
     """The records of all pieces, in their order, without their texts; there must be one piece at least."""
     if len(pieces) == 1:
         return pieces[0].with_texts(None)
-    return Rows(
-        None,
-        np.concatenate([piece.keys for piece in pieces]),
-        np.concatenate([piece.feeds for piece in pieces]),
-        np.concatenate([piece.frames for piece in pieces]),
-        np.concatenate([piece.sizes for piece in pieces]),
-    )
+    return Rows(None, np.concatenate([piece.columns for piece in pieces], axis=1))

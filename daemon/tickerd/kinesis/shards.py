@@ -59,9 +59,9 @@ class ShardMap:
         """The position in `shards` of the shard that owns a hash key."""
         return bisect_right(self._starts, key) - 1
 
-    def shards_of(self, partition_keys: Sequence[str]) -> NDArray[np.int32]:
+    def shards_of(self, partition_keys: Sequence[str]) -> NDArray[np.int64]:
         """[keys] positions in `shards`: done once for a map, so that a record costs one gather."""
-        return np.array([self.shard_of(hash_key(key)) for key in partition_keys], dtype=np.int32)
+        return np.array([self.shard_of(hash_key(key)) for key in partition_keys], dtype=np.int64)
 
     def even_keys(self) -> list[str]:
         """One partition key for each shard, in the shards' order.
