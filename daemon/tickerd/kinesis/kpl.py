@@ -138,7 +138,12 @@ class Members:
         not of one length.
         """
         keys, sizes, lengths = self._keys[start:stop], self._sizes[start:stop], self._written[start:stop]
-        if not len(keys) or len(keys) != len(lengths) or sum(map(len, written)) != int(lengths.sum()):
+        begins = self.ends[start:stop] - lengths
+        if (
+            not len(keys)
+            or len(keys) != len(begins)
+            or sum(map(len, written)) != self.ends[stop - 1] - begins[0]
+        ):
             raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys")
         indexes = np.empty(len(self._table), np.int64)
         indexes[used] = np.arange(len(used))
@@ -148,14 +153,13 @@ class Members:
         # One copy of all, in which the indexes are set and the digest, instead of one for each of these.
         data = bytearray().join((MAGIC, tables, *written, bytes(DIGEST_BYTES)))
         if len(used) <= INDEXES_OF_A_BYTE:
-            begins = lengths.cumsum()
-            begins += len(MAGIC) + len(tables) - lengths
-            # Two tags and the length of what follows are before an index.
-            np.frombuffer(data, np.uint8)[begins + 3 + LENGTH_STEPS.searchsorted(lengths)] = indexes[keys]
+            # Before an index are two tags and the length of what follows.
+            places = begins + LENGTH_STEPS.searchsorted(lengths)
+            places += len(MAGIC) + len(tables) + 3 - begins[0]
+            np.frombuffer(data, np.uint8)[places] = indexes[keys]
         content = memoryview(data)
-        content[-DIGEST_BYTES:] = hashlib.md5(
-            content[len(MAGIC) : -DIGEST_BYTES], usedforsecurity=False
-        ).digest()
+        digest = hashlib.md5(content[len(MAGIC) : -DIGEST_BYTES], usedforsecurity=False)
+        content[-DIGEST_BYTES:] = digest.digest()
         return data
 
 
