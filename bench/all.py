@@ -26,6 +26,7 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
     "pack": (["--seconds", "0.5", "--records", "64000"], []),
     "delivery": (["--seconds", "3"], []),
     "worker": (["--seconds", "2"], []),
+    "stalls": (["--seconds", "4", "--mode", "plain"], []),
     "destinations": (
         ["--seconds", "2", "--way", "pubsub, none", "--way", "pubsub, lines", "--way", "file"],
         [],

@@ -81,20 +81,20 @@ def lag_s(address: str) -> float:
         return float(json.load(answer)["lag_seconds"])
 
 
-def buckets(address: str) -> dict[float, float]:
-    """Upper bound of each bucket in seconds -> records up to it."""
+def buckets(address: str, histogram: str = HISTOGRAM) -> dict[float, float]:
+    """Upper bound of each bucket in seconds -> what is counted up to it, records by default."""
     with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:  # noqa: S310 - our own address
         lines = answer.read().decode().splitlines()
     found: dict[float, float] = {}
     for line in lines:
-        if line.startswith(HISTOGRAM):
+        if line.startswith(histogram):
             bound = float(line.partition('le="')[2].partition('"')[0])
             found[bound] = found.get(bound, 0.0) + float(line.rpartition(" ")[2])
     return found
 
 
 def quantile(counts: dict[float, float], share: float) -> float:
-    """The delay in seconds that this share of the records does not exceed; beyond all bounds, the last."""
+    """The seconds that this share of what is counted does not exceed; beyond all bounds, the last."""
     wanted = share * counts[float("inf")]
     below, lower = 0.0, 0.0
     for bound, count in sorted(counts.items()):

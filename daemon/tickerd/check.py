@@ -73,7 +73,8 @@ def ceiling_line(settings: Settings) -> str:
     instrument, share, ceiling = hottest_key_ceiling(settings)
     line = (
         f'kinesis.partition_key = "instrument": a stream takes at most {ceiling:,.0f} records/s, however '
-        f"many shards it has: {instrument} has {share:.1%} of the records, and a shard takes {a_shard:,.0f}/s"
+        f"many shards it has: {instrument} has {share:.1%} of the records on average (in busy hours an "
+        f"instrument may have twice its share), and a shard takes {a_shard:,.0f}/s"
     )
     if settings.kinesis.shard_limits and settings.rate.records_per_second > ceiling:
         wanted = settings.rate.records_per_second
