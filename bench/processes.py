@@ -2,25 +2,26 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+CORES = sorted(os.sched_getaffinity(0))  # before a bench binds itself to one of them
 TICKERD = [sys.executable, "-P", "-m", "tickerd"]
 
 
 @contextmanager
 def on_cores(cores: Iterable[int], command: list[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
     """A process bound to some of the cores there are (the last one, where there are fewer)."""
-    ours = sorted(os.sched_getaffinity(0))
-    pinned = ["taskset", "-c", ",".join({str(ours[min(core, len(ours) - 1)]) for core in cores}), *command]
+    pinned = ["taskset", "-c", ",".join({str(CORES[min(core, len(CORES) - 1)]) for core in cores}), *command]
     process = subprocess.Popen(pinned, text=True, **options)
     try:
         yield process
@@ -100,6 +101,24 @@ def wait_for_acks(address: str, timeout_s: float = 30) -> float:
             pass
         time.sleep(0.02)
     sys.exit("the daemon acknowledged nothing")
+
+
+def worker_pids(address: str) -> list[int]:
+    """The daemon's workers."""
+    with urllib.request.urlopen(f"{address}/status", timeout=5) as answer:  # noqa: S310 - our own address
+        return [int(worker["pid"]) for worker in json.load(answer)["workers"]]
+
+
+@contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Workers that get no CPU meanwhile; a second is nothing that their supervisor minds."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -1,34 +1,39 @@
 """How many CPU seconds does the whole way take for a million records, in one saturated worker?
 
 Market, records, encoding, packing, signing, sending and accounting, against `tickerd local --discard` on the
-other core: in each mode, and if asked for by TLS and where calls take a while. Beside each, measured before
-and after it: bare `encode_lines` of the same records, which busy neighbours slow down as they do the worker.
+other core: in each mode, and if asked for by TLS, where calls take a while and with more workers. Beside each
+bare `encode_lines` of the same records, in turns of a second with the worker, which is stopped meanwhile:
+busy neighbours, who come and go within seconds, slow down both alike.
 """
 
 import argparse
 import os
+import statistics
 import time
 from contextlib import nullcontext
 from itertools import product
 
-from processes import cpu_seconds, local, metrics, run, wait_for_acks
+from processes import cpu_seconds, local, metrics, run, stopped, wait_for_acks, worker_pids
 from recorded import record
 from reference import encode_lines
 from tls_front import Front
 
 MODES = {"plain": "none", "kpl": "kpl", "lines": "lines"}
 LOCAL = ("--shards", "64", "--discard", "--no-shard-limits")
+TURN_S = 1.0  # of the worker
+REFERENCES_A_TURN = 20  # a fifth of a second
 
 
 def worker(
-    aggregation: str, request: str, latency_ms: int, front: Front | None, seconds: float
+    aggregation: str, request: str, latency_ms: int, front: Front | None, seconds: float, workers: int
 ) -> dict[str, float]:
-    """A saturated worker between two looks at its counters, after it has warmed up."""
+    """Saturated workers between two looks at their counters, after they have warmed up."""
     settings = {
         "rate.records_per_second": 2_000_000,
         "kinesis.shard_limits": False,
         "kinesis.aggregation": aggregation,
         "kinesis.request": request,
+        "source.workers": workers,
     }
     with (
         local(*LOCAL, "--faults", f"latency_ms={latency_ms}") as (plain, server),
@@ -37,15 +42,24 @@ def worker(
     ):
         wait_for_acks(address)
         time.sleep(3)
-        before, server_before, began = metrics(address), cpu_seconds(server), time.monotonic()
-        time.sleep(seconds)
-        after, server_after, ended = metrics(address), cpu_seconds(server), time.monotonic()
+        pids = worker_pids(address)
+        before, server_before, ran, references = metrics(address), cpu_seconds(server), 0.0, list[float]()
+        while ran < seconds:
+            began = time.monotonic()
+            time.sleep(TURN_S)
+            ran += time.monotonic() - began
+            with stopped(pids):
+                references.append(encode_lines(REFERENCES_A_TURN))
+        after, server_after = metrics(address), cpu_seconds(server)
+    reference = statistics.fmean(references)
     acked = after["tickerd_records_acked_total"] - before["tickerd_records_acked_total"]
     cpu = after["tickerd_worker_cpu_seconds_total"] - before["tickerd_worker_cpu_seconds_total"]
     return {
+        "ratio": round(cpu / acked * 1e6 / reference, 2),
+        "encode_lines_cpu_s_per_million": round(reference, 3),
         "cpu_s_per_million": round(cpu / acked * 1e6, 3),
-        "records_per_second": round(acked / (ended - began)),
-        "cores": round(cpu / (ended - began), 2),
+        "records_per_second": round(acked / ran),
+        "cores": round(cpu / ran, 2),
         "resident_mb": round(after["tickerd_worker_resident_memory_bytes"] / 1e6, 1),
         "local_cpu_s_per_million": round((server_after - server_before) / acked * 1e6, 3),
     }
@@ -59,24 +73,21 @@ def main() -> None:
     parser.add_argument("--request", choices=("json", "cbor"), default="json", help="its format")
     parser.add_argument("--tls", action="store_true", help="by TLS too")
     parser.add_argument("--latency-ms", type=int, action="append", help="of a call (0)")
+    parser.add_argument("--workers", type=int, action="append", help="on as many cores (1)")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    ways = product(chosen.mode or MODES, (False, True) if chosen.tls else (False,), chosen.latency_ms or [0])
+    ways = product(
+        chosen.mode or MODES,
+        (False, True) if chosen.tls else (False,),
+        chosen.latency_ms or [0],
+        chosen.workers or [1],
+    )
     with Front() if chosen.tls else nullcontext(None) as front:
-        for mode, tls, latency_ms in ways:
-            before = encode_lines()
-            figures = worker(MODES[mode], chosen.request, latency_ms, front if tls else None, chosen.seconds)
-            reference = (before + encode_lines()) / 2
-            record(
-                "worker",
-                mode=mode,
-                request=chosen.request,
-                tls=tls,
-                latency_ms=latency_ms,
-                ratio=round(figures["cpu_s_per_million"] / reference, 2),
-                encode_lines_cpu_s_per_million=round(reference, 3),
-                **figures,
-            )
+        for mode, tls, latency_ms, workers in ways:
+            way = MODES[mode], chosen.request, latency_ms, front if tls else None
+            figures = worker(*way, chosen.seconds, workers)
+            shown = {"request": chosen.request, "tls": tls, "latency_ms": latency_ms, "workers": workers}
+            record("worker", mode=mode, **shown, **figures)
 
 
 if __name__ == "__main__":
