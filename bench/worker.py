@@ -25,11 +25,17 @@ REFERENCES_A_TURN = 20  # a fifth of a second
 
 
 def worker(
-    aggregation: str, request: str, latency_ms: int, front: Front | None, seconds: float, workers: int
+    aggregation: str,
+    request: str,
+    latency_ms: int,
+    front: Front | None,
+    seconds: float,
+    workers: int,
+    rate: int,
 ) -> dict[str, float]:
-    """Saturated workers between two looks at their counters, after they have warmed up."""
+    """Workers of this rate in all between two looks at their counters, after they have warmed up."""
     settings = {
-        "rate.records_per_second": 2_000_000,
+        "rate.records_per_second": rate,
         "kinesis.shard_limits": False,
         "kinesis.aggregation": aggregation,
         "kinesis.request": request,
@@ -73,6 +79,7 @@ def main() -> None:
     parser.add_argument("--request", choices=("json", "cbor"), default="json", help="its format")
     parser.add_argument("--tls", action="store_true", help="by TLS too")
     parser.add_argument("--latency-ms", type=int, action="append", help="of a call (0)")
+    parser.add_argument("--rate", type=int, default=2_000_000, help="of each worker; else saturated")
     parser.add_argument("--workers", type=int, action="append", help="on as many cores (1)")
     chosen = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -85,7 +92,7 @@ def main() -> None:
     with Front() if chosen.tls else nullcontext(None) as front:
         for mode, tls, latency_ms, workers in ways:
             way = MODES[mode], chosen.request, latency_ms, front if tls else None
-            figures = worker(*way, chosen.seconds, workers)
+            figures = worker(*way, chosen.seconds, workers, workers * chosen.rate)
             shown = {"request": chosen.request, "tls": tls, "latency_ms": latency_ms, "workers": workers}
             record("worker", mode=mode, **shown, **figures)
 
