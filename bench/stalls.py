@@ -1,7 +1,8 @@
-"""How long is a worker's event loop held at 80 % of what the worker can? Answers and signals wait so long.
+"""How late is a worker's event loop for what is due, at 80 % of what the worker can? Answers wait so long.
 
 The rate that one saturated worker reaches, and then at 80 % of it how late the loop was for the heartbeat,
-which is due four times a second: off the daemon's own histogram. One core, 64 shards, no limits, no latency.
+four times a second (`looks`): off the daemon's own histogram, interpolated within a bucket. One core, 64
+shards, no limits, no latency.
 """
 
 import argparse

@@ -109,10 +109,10 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
-    def wait(self) -> int:
+    def wait(self, patience_s: float = PATIENCE_S) -> int:
         """The exit code, negative for a signal; the test fails when it does not come."""
         try:
-            return self.popen.wait(PATIENCE_S)
+            return self.popen.wait(patience_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"{self.popen.args!r} did not end\n{self.said()}") from None
 

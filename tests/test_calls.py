@@ -12,7 +12,7 @@ from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX
 
 @given(st.lists(st.integers(1, CALL_BYTES_MAX), min_size=1, max_size=1500))
 def test_a_call_is_never_too_large_and_never_emptier_than_needed(sizes: list[int]) -> None:
-    fit = fitting(np.array(sizes, np.int32))
+    fit = fitting(np.array(sizes, np.int64))
     assert 1 <= fit <= ENTRIES_PER_CALL_MAX
     assert sum(sizes[:fit]) <= CALL_BYTES_MAX
     whole = fit == len(sizes) or fit == ENTRIES_PER_CALL_MAX
@@ -21,13 +21,13 @@ def test_a_call_is_never_too_large_and_never_emptier_than_needed(sizes: list[int
 
 @pytest.mark.parametrize(("entries", "fit"), [(499, 499), (500, 500), (501, 500)])
 def test_a_call_has_500_entries_at_most(entries: int, fit: int) -> None:
-    assert fitting(np.ones(entries, np.int32)) == fit
+    assert fitting(np.ones(entries, np.int64)) == fit
 
 
 @pytest.mark.parametrize(("over", "fit"), [(-1, 11), (0, 11), (1, 10)])
 def test_a_call_has_10_mib_and_no_byte_more(over: int, fit: int) -> None:
     sizes = [1024 * 1024 - 10] * 10 + [100 + over]
-    assert fitting(np.array(sizes, np.int32)) == fit
+    assert fitting(np.array(sizes, np.int64)) == fit
 
 
 @pytest.mark.parametrize("key", ["", "k" * 257])

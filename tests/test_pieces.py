@@ -18,10 +18,14 @@ from tickerd.market.universe import Universe
 from tickerd.piece_texts import SEQ_MIN
 from tickerd.pieces import NEWS_KEPT, OTHERS_KEPT, QUOTES_KEPT, SIZES_KEPT, Pieces
 from tickerd.schedule import Segment, Timeline, due_below, split
-from tickerd.texts import Texts
+from tickerd.texts import BySize, Texts
 
 NOON = due_below(1_795_521_600_000_000_000)  # 2026-11-24T16:00Z
 SOURCE = "i-0abc123def4567890-0-k7m2qx4d"
+HEADS = BySize(
+    np.array([b"%d:" % size for size in range(1000)], dtype=object),
+    lambda sizes: np.array([b"%d:" % size for size in sizes.tolist()], dtype=object),
+)
 Columned = Sequence[float] | Sequence[int] | Sequence[str]
 
 
@@ -45,6 +49,8 @@ def written(texts: Texts) -> list[bytes]:
         assert list(texts.runs(order, stops, None, lines=lines)) == [
             b"".join(record + end for record in shuffled[start:stop]) for start, stop in pairwise([0, *stops])
         ]
+    by_size = [b"%d:" % len(record) + record for record in shuffled]
+    assert b"".join(texts.runs(order, stops, HEADS, lines=False)) == b"".join(by_size)
     assert texts.pick(order).records() == shuffled
     return records
 
@@ -140,6 +146,19 @@ def test_what_was_given_before_stays_as_it_was_whatever_the_table_says_next() ->
     for texts, part, expected in given:
         assert written(texts) == expected
         assert written(part) == expected[5:5_000]
+
+
+@pytest.mark.parametrize(("before", "lines"), [(None, False), (None, True), (HEADS, False)])
+def test_runs_that_are_not_read_yet_stay_as_they_were(before: BySize | None, lines: bool) -> None:
+    pieces = Pieces(np.array(["A"], dtype=object))
+    rows = [interleaved([quotes(4000, first)], ["A"]) for first in (0, 4000)]
+    texts = pieces.encode(rows[0])
+    order, stops = np.arange(4000), [1500, 3000, 4000]
+    wanted = list(texts.runs(order, stops, before, lines=lines))
+    runs = texts.runs(order, stops, before, lines=lines)
+    found = [next(runs)]
+    pieces.encode(rows[1])
+    assert [*found, *runs] == wanted
 
 
 def test_a_part_that_says_more_than_the_table_holds_is_written_all_the_same() -> None:

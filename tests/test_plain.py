@@ -9,6 +9,7 @@ from tickerd.kinesis.calls import OversizeError
 from tickerd.kinesis.limits import CALL_BYTES_MAX, ENTRIES_PER_CALL_MAX, ENTRY_BYTES_MAX_DEFAULT
 from tickerd.kinesis.outbox import RETRY_MAX_S
 from tickerd.kinesis.pacing import Pacer
+from tickerd.kinesis.parked import Parked
 from tickerd.kinesis.plain import PlainCall, PlainOutbox
 from tickerd.kinesis.route import Route
 
@@ -217,6 +218,18 @@ def test_what_failed_goes_before_what_waits_for_its_full_shard() -> None:
     then = [data for tick in range(4, 64) for call in taken(box, NOW_S + tick / 16) for data in data_of(call)]
     assert set(failed) < set(then)
     assert not box.empty
+
+
+def test_what_failed_goes_again_in_its_order() -> None:
+    parked = Parked(paced(shards=1, share=0.001))
+    for data in (b"new", b"newer"):
+        assert parked.admit(routes.rows([data] * 10), NOW_S) is None
+    for data in (b"failed", b"failed later"):
+        assert parked.admit(routes.rows([data] * 10), NOW_S, again=True) is None
+    looks = [rows for tick in range(100) for rows in parked.unpark(7, NOW_S + tick)]
+    gone = [data for rows in looks for data in routes.records_of(rows)]
+    assert gone == [b"failed"] * 10 + [b"failed later"] * 10 + [b"new"] * 10 + [b"newer"] * 10
+    assert parked.empty() == []
 
 
 def test_parked_shards_have_their_turns() -> None:

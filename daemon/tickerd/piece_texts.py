@@ -50,7 +50,7 @@ class PieceColumns:
         ends, shared = self.table[self._ends], self.table
         first_end = COMMON_KEPT + QUOTED * len(self.pieces)
         self.table = np.empty(first_end + len(ends), dtype=object)
-        self.table[:COMMON_KEPT] = shared[:COMMON_KEPT]
+        self.table[:DIGITS_KEPT] = shared[:DIGITS_KEPT]  # heads are written when they are wanted
         quoted = self.pieces[:, :QUOTED]
         shared.take(quoted.ravel(), out=self.table[COMMON_KEPT:first_end], mode="clip")  # else it is buffered
         self.table[first_end:] = ends
@@ -63,9 +63,13 @@ class PieceColumns:
         return int(self.sizes.max(initial=0)) >= min(HEADS_KEPT, len(heads.kept))
 
     def with_heads(self, heads: BySize) -> I64:
-        """[records, 6] `pieces` behind what stands before each record, which is kept."""
+        """[records, 6] `pieces` behind what stands before each record, which is kept.
+
+        The table has a place for it, which is shared by all parts: their records look it up at once.
+        """
         if self.table[HEADS] is not heads.kept[0]:
-            self.table[HEADS : HEADS + len(heads.kept)] = heads.kept[:HEADS_KEPT]
+            kept = heads.kept[:HEADS_KEPT]
+            self.table[HEADS : HEADS + len(kept)] = kept
         if self._with_heads is None:
             self._with_heads = np.empty((len(self.pieces), 1 + self.pieces.shape[1]), dtype=np.intp)
             np.add(self.sizes, HEADS, out=self._with_heads[:, 0])
@@ -130,19 +134,18 @@ class PieceTexts:
         self, order: Numbers, stops: Sequence[int], before: Objects | BySize | None, *, lines: bool
     ) -> Iterator[bytes]:
         """The records in an order, one after the other, up to each stop."""
-        pieces = self._columns.pieces
-        if isinstance(before, BySize):
-            if self._columns.has_large(before):
-                yield from WholeRecords(self.records()).runs(order, stops, before, lines=lines)
-                return
-            pieces, before = self._columns.with_heads(before), None
+        columns = self._columns
+        if isinstance(before, BySize) and columns.has_large(before):
+            yield from WholeRecords(self.records()).runs(order, stops, before, lines=lines)
+            return
         start, waiting = 0, list[int]()
         for number, stop in enumerate(stops, 1):
             waiting.append(stop - start)
             if stop - start < RECORDS_AT_ONCE and number < len(stops):
                 continue
+            pieces = columns.with_heads(before) if isinstance(before, BySize) else columns.pieces
             texts = self._texts(pieces, order[start:stop], lines=lines)
-            if before is not None:
+            if before is not None and not isinstance(before, BySize):
                 texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
             yield from joined_runs(texts.ravel().tolist(), texts.shape[1], waiting)
             start, waiting = stop, []

@@ -39,8 +39,9 @@ NEWS_KEPT = 1 << 12
 SIZES_KEPT = 1 << 14
 LOST_KEPT = OTHERS_KEPT = 1 << 14  # of a part, which has no more records than that
 
-# Where what begins in the table of texts. A record is joined from: start, size (of a stock), middle (of a
-# stock), end, last digits of its seq. Quotes have their starts by hash; every start has its middle as far on.
+# Where what begins in the table of texts, after what is common to all. A record is joined from: start, size
+# (of a stock), middle (of a stock), end, last digits of its seq. Quotes have starts by hash; every start
+# has its middle as far on.
 SIZES = COMMON_KEPT  # first nothing, then 0, 1, 2, ...
 STARTS = SIZES + 1 + SIZES_KEPT
 NEWS_STARTS = STARTS + QUOTES_KEPT  # as they come

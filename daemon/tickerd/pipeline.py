@@ -32,6 +32,7 @@ class Pipeline:
                 rows = self.market.columns(self.source.name, part)
                 texts = self.encode(rows)  # columns -> records -> bytes
                 self.making(NO_FRAME)
+                await asyncio.sleep(0)  # answers and timers wait for half of the work only
                 await self.delivery.submit(rows, texts)  # the only place that waits: backpressure
                 del texts  # else the encoder, before the next part, would copy for us what has gone
             await asyncio.sleep(0)  # calls go out now, not after the next part

@@ -101,8 +101,7 @@ def _fill_kpl(columns: I64, data: Stretch, route: Route, entry_bytes_max: int, w
         end = members.ends.item(stop - 1)
         written = data.cut(end - begin)
         if stop - start == 1:  # the library, too, sends a record that has no company as it is
-            alone = b"".join(written)[-columns.item((SIZE, start)) :]
-            filled.append(Filled(alone, stop))
+            filled.append(Filled(b"".join(written)[end - begin - columns.item((SIZE, start)) :], stop))
         else:
             filled.append(Filled(members.aggregate(start, stop, used, written), stop))
         start, begin = stop, end
@@ -200,7 +199,8 @@ class Aggregator:
 
         OversizeError for a record that the stream does not take.
         """
-        columns = np.concatenate([piece.columns for piece in written], axis=1)  # never all of a frame's part
+        # A copy: what waits must not keep the columns of a whole part alive.
+        columns = np.concatenate([piece.columns for piece in written], axis=1)
         data = Stretch([piece.data for piece in written])
         entries: list[Entry] = []
         start = 0

@@ -134,8 +134,8 @@ class Members:
         """The aggregated record of those from start up to stop, which are `written` one after the other.
 
         `used`: their keys in the order of their first records, which take the indexes from 0 on. Raises
-        ValueError when there are none, as an empty aggregate would be read as data, and when the columns are
-        not of one length.
+        ValueError when there are none, as an empty aggregate would be read as data, and when keys and what is
+        written do not belong together.
         """
         keys, sizes, lengths = self._keys[start:stop], self._sizes[start:stop], self._written[start:stop]
         begins = self.ends[start:stop] - lengths

@@ -92,7 +92,7 @@ class LaneOutbox:
         if not entries:
             return None
         keys = np.array([entry.key for entry in entries], np.int64)
-        # They are bytes to whoever joins or encodes them: an aggregate that is whole stays as it is.
+        # Aggregates are not copied to bytes: either framing only reads them.
         data = WholeRecords(cast("list[bytes]", [entry.data for entry in entries]))
         body = self.route.framing.body(self._opening, data, keys)
         return LaneCall(self.route, entries, lanes, self._aggregator.must_land, body)

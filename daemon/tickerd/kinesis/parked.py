@@ -1,7 +1,8 @@
-"""Plain records that their shards cannot take yet: each shard's wait in order, and hold back no other's."""
+"""Plain records that their shards cannot take yet: they wait in order, and hold back no other shard's."""
 
 import random
 from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,13 +22,26 @@ def look_pause_s() -> float:
     return random.uniform(0.1, 1.9) * LOOK_PAUSE_S
 
 
+@dataclass(slots=True)
+class Waiting:
+    """What waits for one shard: records that have failed, and after them the others, each in order."""
+
+    failed: deque[Rows] = field(default_factory=deque)
+    others: deque[Rows] = field(default_factory=deque)
+
+    @property
+    def next(self) -> deque[Rows]:
+        """Those whose turn it is; empty when nothing waits."""
+        return self.failed or self.others
+
+
 class Parked:
     """The parked records of one route. `look_s` is when to `unpark` next."""
 
     def __init__(self, route: Route) -> None:
         self.look_s = NEVER_S
         self._route = route
-        self._lanes: dict[int, deque[Rows]] = {}  # by shard, those served longest ago first
+        self._lanes: dict[int, Waiting] = {}  # by shard, those served longest ago first
 
     def admit(self, rows: Rows, now_s: float, *, again: bool = False) -> Rows | None:
         """Those that may go now; the others are parked, with all that have to follow them.
@@ -53,12 +67,8 @@ class Parked:
         if goes.all():
             return rows
         for shard in np.unique(shards[~goes]).tolist():
-            lane = self._lanes.setdefault(shard, deque())
-            piece = rows.pick(np.flatnonzero(shards == shard))
-            if again:
-                lane.appendleft(piece)
-            else:
-                lane.append(piece)
+            lane = self._lanes.setdefault(shard, Waiting())
+            (lane.failed if again else lane.others).append(rows.pick(np.flatnonzero(shards == shard)))
         if self.look_s == NEVER_S:  # not sooner because there is more: busy hosts look as often as others
             self.look_s = now_s + look_pause_s()
         return rows.pick(np.flatnonzero(goes)) if goes.any() else None
@@ -75,14 +85,14 @@ class Parked:
             taken += pieces
             room -= sum(map(len, pieces))
             lane = self._lanes.pop(shard)
-            if lane:
+            if lane.next:
                 self._lanes[shard] = lane  # behind the others
         self.look_s = now_s + look_pause_s() if self._lanes else NEVER_S
         return taken
 
     def empty(self) -> list[Rows]:
         """All that is parked, which it is no more."""
-        rows = [piece for lane in self._lanes.values() for piece in lane]
+        rows = [piece for lane in self._lanes.values() for piece in (*lane.failed, *lane.others)]
         self._lanes.clear()
         self.look_s = NEVER_S
         return rows
@@ -92,15 +102,15 @@ class Parked:
         pacer, lane = self._route.pacer, self._lanes[shard]
         assert pacer is not None, "without a pacer nothing is parked"
         taken: list[Rows] = []
-        while lane and room:
-            rows = lane[0]
+        while room and (pieces := lane.next):
+            rows = pieces[0]
             sizes = rows.entry_bytes(self._route.key_bytes)[:room].tolist()
             goes = pacer.room(shard, sizes, now_s)
             if goes:
                 taken.append(rows.part(0, goes))
                 room -= goes
             if goes < len(rows):
-                lane[0] = rows.part(goes, len(rows))
+                pieces[0] = rows.part(goes, len(rows))
                 break
-            lane.popleft()
+            pieces.popleft()
         return taken
