@@ -344,13 +344,13 @@ def test_a_frame_without_records_is_an_empty_part(lab: Lab) -> None:
     assert source.progress.lowest_unacknowledged == NOW_FRAME
 
 
-def test_big_frames_come_in_parts(lab: Lab) -> None:
-    large = Rates(800_000_000, 0, 0)
-    source = lab.source(at(NOW_FRAME - 1, rates=large), cadence_at=lambda _frame: large)
+def test_big_frames_come_in_parts_which_are_larger_when_they_are_late(lab: Lab) -> None:
+    large = Rates(800_000_000, 0, 0)  # 50,000 records a frame
+    source = lab.source(at(NOW_FRAME - 3, rates=large), cadence_at=lambda _frame: large)
     parts = asyncio.run(taken(source))
-    assert len({part.frame for part in parts}) == 1
-    assert sum(part.records for part in parts) == 50_000
-    assert len(parts) == 4
+    frames = [part.frame for part in parts]
+    assert [frames.count(frame) for frame in range(NOW_FRAME - 3, NOW_FRAME)] == [4, 4, 7]
+    assert sum(part.records for part in parts) == 150_000
     assert gapless(parts)
 
 

@@ -19,6 +19,8 @@ from tickerd.clock import Clock
 from tickerd.observe.counters import Problem, Report
 from tickerd.schedule import (
     FRAMES_PER_SECOND,
+    RECORDS_PER_PART_MAX,
+    RECORDS_PER_PROMPT_PART_MAX,
     Cadence,
     Part,
     due_at_ns,
@@ -170,7 +172,8 @@ class Source:
             for feed, records in enumerate(by_feed):
                 counts.records_generated[feed] += records
         self._report.target_milli_records_per_second = segment.mean_milli_records_per_second
-        return progress.timeline.parts(frame)
+        late = self.clock.now_ns() >= due_at_ns(frame + 1)
+        return progress.timeline.parts(frame, RECORDS_PER_PART_MAX if late else RECORDS_PER_PROMPT_PART_MAX)
 
     def rejoin(self, frame: int) -> None:
         """Take up a source again that was retired: its frames up to this one were other workers'."""
