@@ -16,6 +16,7 @@ from tickerd.checkpoint import Progress
 from tickerd.encoding import encoder
 from tickerd.gate import Gate
 from tickerd.kinesis import kpl
+from tickerd.kinesis.deaggregate import deaggregate
 from tickerd.kinesis.delivery import Delivery
 from tickerd.kinesis.shards import hash_key
 from tickerd.kinesis.stream import KinesisStream
@@ -146,7 +147,7 @@ def copies(endpoint: LocalEndpoint) -> list[Copy]:
             seen = True
             data = [entry.data]
             if entry.data.startswith(kpl.MAGIC):
-                members = kpl.deaggregate(entry.data)
+                members = deaggregate(entry.data)
                 data = [record for _, _, record in members]
                 seen = all(shard.start <= hash_key(key.decode()) <= shard.end for key, _, _ in members)
             elif entry.data.endswith(b"\n"):

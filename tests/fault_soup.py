@@ -37,7 +37,6 @@ SHARDS_WITH_LIMITS = {"none": 128, "even": 16, "kpl-key": 3, "lines": 3}
 CEILING_SHARE = 0.8
 POLL_S = 0.1
 CAUGHT_UP_LAG_S = 2.0
-DRAIN_MAX_S = {False: 60, True: 1800}  # at the end; with limits a full shard's records wait
 
 
 def assignments(mode: str) -> list[str]:
@@ -57,6 +56,11 @@ class Soup:
     seed: int = 0
     request: str = "json"
     catch_up_max_s: float = 1800.0  # 0: it is stopped when the faults end, and delivers what it owes
+
+    @property
+    def drain_max_s(self) -> int:
+        """How long stopping may take. With limits records wait for a full shard."""
+        return 1800 if self.limits else 60
 
     def events(self) -> list[tuple[float, str]]:
         """What happens after how many seconds, in order."""
@@ -83,7 +87,7 @@ class Kitchen:
             "kinesis__shard_limits": soup.limits,
             "rate__records_per_second": rate,
             "kinesis__request": soup.request,
-            "source__drain_max_s": DRAIN_MAX_S[soup.limits],
+            "source__drain_max_s": soup.drain_max_s,
             **MODES[soup.mode],
         }
         self.figures: dict[str, Any] = {"shards": shards, "records_per_second": rate}
@@ -241,7 +245,7 @@ class Kitchen:
         """Stop it: no new frames, and all that is owed delivered."""
         began_s = time.monotonic()
         self.daemon.send(signal.SIGTERM)
-        self.figures["exit_code"] = self.daemon.wait(DRAIN_MAX_S[self.soup.limits] + 60)
+        self.figures["exit_code"] = self.daemon.wait(self.soup.drain_max_s + 60)
         self.figures["drained_after_s"] = round(time.monotonic() - began_s, 1)
 
     def _verified(self) -> Json:

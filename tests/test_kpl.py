@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tickerd.kinesis import kpl
-from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, deaggregate, heads, record_bytes
+from tickerd.kinesis.deaggregate import deaggregate
+from tickerd.kinesis.kpl import MAGIC, KeyTable, aggregate_bytes, heads, record_bytes
 
 Records = list[tuple[bytes, bytes, bytes]]  # partition key, explicit hash key, data
 

@@ -15,7 +15,7 @@ import pytest
 import routes
 from tickerd.batch import Columns, Interleaved
 from tickerd.kinesis.aggregate import KPL, LINES, Aggregator
-from tickerd.kinesis.kpl import deaggregate
+from tickerd.kinesis.deaggregate import deaggregate
 from tickerd.kinesis.lanes import LaneOutbox
 from tickerd.kinesis.outbox import Outbox
 from tickerd.kinesis.pacing import Pacer

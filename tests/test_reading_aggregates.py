@@ -8,7 +8,8 @@ from aws_kinesis_agg.messages_pb2 import AggregatedRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickerd.kinesis.kpl import MAGIC, deaggregate
+from tickerd.kinesis.deaggregate import deaggregate
+from tickerd.kinesis.kpl import MAGIC
 from tickerd.kinesis.limits import HASH_KEY_END
 from tickerd.kinesis.shards import hash_key
 from tickerd.reading.aggregates import members

@@ -10,11 +10,8 @@ from io import BytesIO
 
 import numpy as np
 import pybase64
-from numpy.typing import NDArray
 
-from tickerd.texts import I32, Base64, BySize, Numbers, Objects, WholeRecords, joined_runs
-
-I64 = NDArray[np.int64]
+from tickerd.texts import I32, I64, Base64, BySize, Numbers, Objects, WholeRecords, joined_runs
 
 BLOCK = 1000  # of seqs, whose last three digits are a table that stays in the nearest cache
 RECORDS_AT_ONCE = 1000
@@ -143,10 +140,13 @@ class PieceTexts:
             waiting.append(stop - start)
             if stop - start < RECORDS_AT_ONCE and number < len(stops):
                 continue
-            pieces = columns.with_heads(before) if isinstance(before, BySize) else columns.pieces
-            texts = self._texts(pieces, order[start:stop], lines=lines)
-            if before is not None and not isinstance(before, BySize):
-                texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
+            some = order[start:stop]
+            if isinstance(before, BySize):
+                texts = self._texts(columns.with_heads(before), some, lines=lines)
+            else:
+                texts = self._texts(columns.pieces, some, lines=lines)
+                if before is not None:
+                    texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
             yield from joined_runs(texts.ravel().tolist(), texts.shape[1], waiting)
             start, waiting = stop, []
 

@@ -20,7 +20,6 @@ from tickerd.piece_texts import (
     COMMON_KEPT,
     DIGITS_BYTES,
     DIGITS_KEPT,
-    I64,
     LAST_DIGITS,
     QUOTED,
     PieceColumns,
@@ -28,7 +27,7 @@ from tickerd.piece_texts import (
     objects,
 )
 from tickerd.records import FEEDS, Forex, News, Stock
-from tickerd.texts import Objects, Texts, WholeRecords
+from tickerd.texts import I64, Objects, Texts, WholeRecords
 
 FOREX, STOCK, NEWS = (FEEDS.index(feed) for feed in ("forex", "stock", "news"))
 FEED_BITS = 2

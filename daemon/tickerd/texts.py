@@ -12,6 +12,7 @@ import pybase64
 from numpy.typing import NDArray
 
 I32 = NDArray[np.int32]
+I64 = NDArray[np.int64]
 Objects = NDArray[np.object_]
 Numbers = NDArray[np.intp]
 
@@ -20,7 +21,7 @@ class BySize(NamedTuple):
     """What stands before a record by its size alone: `kept`, of small ones, and `of` any."""
 
     kept: Objects
-    of: Callable[[NDArray[np.int64]], Objects]
+    of: Callable[[I64], Objects]
 
 
 class Texts(Protocol):

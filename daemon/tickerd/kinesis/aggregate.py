@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from tickerd.kinesis import kpl
 from tickerd.kinesis.calls import OversizeError
+from tickerd.kinesis.deaggregate import deaggregate
 from tickerd.kinesis.route import Route
-from tickerd.kinesis.rows import I64, KEY, SIZE, Rows
-from tickerd.texts import BySize, WholeRecords
+from tickerd.kinesis.rows import KEY, SIZE, Rows
+from tickerd.texts import I64, BySize, WholeRecords
 
 WRITTEN = 4  # the row after those of `Rows.columns`
 
@@ -109,7 +110,7 @@ def _fill_kpl(columns: I64, data: Stretch, route: Route, entry_bytes_max: int, w
 
 
 def _split_kpl(data: bytes | bytearray, records: int) -> list[bytes]:
-    return [bytes(data)] if records == 1 else [record for _, _, record in kpl.deaggregate(bytes(data))]
+    return [bytes(data)] if records == 1 else [record for _, _, record in deaggregate(bytes(data))]
 
 
 def _fill_lines(columns: I64, data: Stretch, route: Route, entry_bytes_max: int, whole: bool) -> list[Filled]:

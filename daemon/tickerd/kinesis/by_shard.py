@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tickerd.kinesis.calls import Call
-from tickerd.kinesis.rows import I64, Rows
+from tickerd.kinesis.rows import Rows
 from tickerd.kinesis.shards import ShardMap
 from tickerd.observe.counters import Report, ShardCounts
+from tickerd.texts import I64
 
 BUCKETS = 256
 RECORDS, DATA_BYTES, THROTTLED = range(3)  # rows of the counts

@@ -5,7 +5,7 @@ map makes a new route; calls keep the one that they were built with.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,8 @@ from tickerd.kinesis.formats import JSON, Format
 from tickerd.kinesis.kpl import KeyTable
 from tickerd.kinesis.limits import PARTITION_KEY_CHARACTERS_MAX
 from tickerd.kinesis.pacing import Pacer
+from tickerd.kinesis.rows import Integers
 from tickerd.kinesis.shards import Shard, ShardMap, hash_key
-
-Numbers = NDArray[np.integer[Any]]
 
 
 class Route:
@@ -54,14 +53,14 @@ class Route:
         self.pacer = pacer
         self._turn = 0
 
-    def keys_of(self, instruments: Numbers) -> Numbers:
+    def keys_of(self, instruments: Integers) -> Integers:
         """[records] number of the partition key for each record's instrument.
 
         The keys of another map serve as well: an instrument's number is its key, and an even key may be any.
         """
         if not self.even:
             return instruments
-        keys: Numbers = (self._turn + np.arange(len(instruments))) % len(self.keys)
+        keys: Integers = (self._turn + np.arange(len(instruments))) % len(self.keys)
         self._turn = (self._turn + len(instruments)) % len(self.keys)
         return keys
 

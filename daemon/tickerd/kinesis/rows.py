@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickerd.records import FEEDS
-from tickerd.texts import Texts
+from tickerd.texts import I64, Texts
 
-I64 = NDArray[np.int64]
+Integers = NDArray[np.integer[Any]]
 
 KEY, FEED, FRAME, SIZE = range(4)  # the rows of `Rows.columns`
 
@@ -29,9 +29,7 @@ class Rows:
     columns: I64
 
     @classmethod
-    def of_frame(
-        cls, texts: Texts, keys: NDArray[np.integer[Any]], feeds: NDArray[np.uint8], frame: int
-    ) -> "Rows":
+    def of_frame(cls, texts: Texts, keys: Integers, feeds: NDArray[np.uint8], frame: int) -> "Rows":
         """The encoded records of one frame's part."""
         columns = np.empty((4, len(texts)), np.int64)
         columns[KEY], columns[FEED], columns[FRAME], columns[SIZE] = keys, feeds, frame, texts.sizes()
@@ -79,7 +77,7 @@ class Rows:
         """The same records in another form."""
         return Rows(texts, self.columns)
 
-    def with_keys(self, keys: NDArray[np.integer[Any]]) -> "Rows":
+    def with_keys(self, keys: Integers) -> "Rows":
         """The same records under other keys."""
         columns = self.columns.copy()
         columns[KEY] = keys

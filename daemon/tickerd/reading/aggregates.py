@@ -7,7 +7,7 @@ thrown away. The format itself is `kinesis/kpl.py`.
 import hashlib
 from functools import lru_cache
 
-from tickerd.kinesis.kpl import deaggregate
+from tickerd.kinesis.deaggregate import deaggregate
 
 
 def members(data: bytes, hash_key_start: int, hash_key_end: int) -> tuple[list[bytes], bool]:
