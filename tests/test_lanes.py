@@ -50,6 +50,33 @@ def test_aggregates_fill_over_frames_until_they_have_waited_long_enough() -> Non
     assert box.empty
 
 
+def test_each_lane_waits_since_its_own_first_record() -> None:
+    box = outbox(routes.route(2), aggregate_bytes_max=2000)
+    first, second = of_shards(box.route)
+    box.put(routes.rows([b"x" * 100] * 10, keys=first), NOW_S)
+    box.put(routes.rows([b"x" * 100] * 10, keys=second), NOW_S + 0.1)
+    box.put(routes.rows([b"x" * 100] * 10, keys=first), NOW_S + 0.2)  # fills one: what is left came now
+    (full,) = taken(box, NOW_S + 0.2)
+    assert [(entry.key, len(entry.rows)) for entry in full.entries] == [(first, 18)]
+    assert box.due_s(NOW_S + 0.2) == NOW_S + 0.1 + LINGER_S
+    assert not taken(box, NOW_S + LINGER_S + 0.05)
+    (call,) = taken(box, NOW_S + 0.1 + LINGER_S)
+    assert [(entry.key, len(entry.rows)) for entry in call.entries] == [(second, 10)]
+    (call,) = taken(box, NOW_S + 0.2 + LINGER_S)
+    assert [(entry.key, len(entry.rows)) for entry in call.entries] == [(first, 2)]
+    assert box.empty
+
+
+def test_what_lingers_in_a_shard_that_closed_goes_with_those_that_follow() -> None:
+    box = outbox(routes.route(2))
+    box.put(routes.rows([b"x" * 100] * 10, keys=of_shards(box.route)[0]), NOW_S)
+    box.reroute(routes.route(3))
+    calls = taken(box, NOW_S + LINGER_S)
+    assert [(call.route, call.records) for call in calls] == [(box.route, 10)]
+    assert box.empty
+    assert box.due_s(NOW_S + LINGER_S) is None
+
+
 def test_a_full_aggregate_goes_at_once_and_the_rest_waits() -> None:
     box = outbox(routes.route(), aggregate_bytes_max=2000)
     box.put(routes.rows([b"x" * 100] * 30), NOW_S)

@@ -7,11 +7,12 @@ and the last digits of its seq, of which there are tables.
 from collections.abc import Iterator, Sequence
 from functools import cache
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import pybase64
 
-from tickerd.texts import I32, I64, Base64, BySize, Numbers, Objects, WholeRecords, joined_runs
+from tickerd.texts import I32, I64, Base64, BySize, Numbers, Objects, WholeRecords
 
 BLOCK = 1000  # of seqs, whose last three digits are a table that stays in the nearest cache
 RECORDS_AT_ONCE = 1000
@@ -147,7 +148,8 @@ class PieceTexts:
                 texts = self._texts(columns.pieces, some, lines=lines)
                 if before is not None:
                     texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
-            yield from joined_runs(texts.ravel().tolist(), texts.shape[1], waiting)
+            for begin, end in pairwise([0, *waiting]):
+                yield b"".join(texts[begin:end].ravel().tolist())
             start, waiting = stop, []
 
     def _texts(self, pieces: I64, numbers: Numbers, *, lines: bool) -> Objects:

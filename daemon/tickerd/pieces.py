@@ -201,21 +201,27 @@ class Pieces:
         """[rows] the number of all that a row of news says before its time."""
         bits = [each.view(np.int64) if each.dtype == np.float64 else each for each in columns.values]
         said = list(zip(columns.instruments.tolist(), *[each.tolist() for each in bits], strict=True))
-        if new := set(said).difference(self._news):
-            if len(self._news) + len(new) > NEWS_KEPT:
-                self._news.clear()
-                new = set(said)
-                if len(new) > NEWS_KEPT:
-                    raise _FullError
-            rows_of = dict(zip(said, range(len(said)), strict=True))
-            for each in new:
-                number = self._news[each] = NEWS_STARTS + len(self._news)
-                row = slice(rows_of[each], rows_of[each] + 1)
-                values = [column[row].tolist()[0] for column in columns.values]
-                record = News(*[self.symbols[each[0]], *values, "", "", 0])
-                self._table[number] = start = _encode(record)[: -len(_END)]
-                self._bytes[number] = len(start)
-        return list(map(self._news.__getitem__, said))
+        try:
+            return list(map(self._news.__getitem__, said))
+        except KeyError:
+            self._write_stories(said, columns)
+            return list(map(self._news.__getitem__, said))
+
+    def _write_stories(self, said: list[tuple[Any, ...]], columns: Columns) -> None:
+        new = set(said).difference(self._news)
+        if len(self._news) + len(new) > NEWS_KEPT:
+            self._news.clear()
+            new = set(said)
+            if len(new) > NEWS_KEPT:
+                raise _FullError
+        rows_of = dict(zip(said, range(len(said)), strict=True))
+        for each in new:
+            number = self._news[each] = NEWS_STARTS + len(self._news)
+            row = slice(rows_of[each], rows_of[each] + 1)
+            values = [column[row].tolist()[0] for column in columns.values]
+            record = News(*[self.symbols[each[0]], *values, "", "", 0])
+            self._table[number] = start = _encode(record)[: -len(_END)]
+            self._bytes[number] = len(start)
 
     def _sizes(self, rows: Interleaved) -> I64:
         """[records] the number of each stock's size, and of nothing for others."""

@@ -43,7 +43,7 @@ class LaneOutbox:
         ] = []  # closed ones from which something waits or is on its way, oldest first
         self._queued: dict[Lane, None] = {}  # open ones with a queue, those served longest ago first
         self._queued_bytes = 0  # of all entries that wait
-        self._since_s = NEVER_S  # when the first of the open records began to wait
+        self._open_since_s: dict[Lane, float] = {}  # those whose open records linger, the first one first
 
     @property
     def ready(self) -> bool:
@@ -58,7 +58,6 @@ class LaneOutbox:
     def put(self, rows: Rows, now_s: float) -> None:
         """Take records addressed by the current route, in the order of their seq."""
         self.waiting_bytes += int(rows.sizes.sum())
-        self._since_s = min(self._since_s, now_s)
         for lane, written in self._by_lane(rows):
             lane.open_bytes += len(written.data)
             if lane.open_bytes >= self._aggregator.aggregate_bytes_max - FRAMING_BYTES:
@@ -66,16 +65,12 @@ class LaneOutbox:
                 self._close(lane, whole=False)
             else:
                 lane.open.append(written.own())
+            if lane.open and not lane.overdue:
+                self._open_since_s.setdefault(lane, now_s)
 
     def take(self, now_s: float) -> LaneCall | None:
         """The next call of entries that may go now."""
-        if now_s >= self._since_s + self._linger_s:
-            self._since_s = NEVER_S
-            for lane in self._lanes:
-                if lane.queue:
-                    lane.overdue = True  # what cannot go yet may as well grow
-                else:
-                    self._close(lane, whole=True)
+        self._close_lingered(now_s)
         entries: list[Entry] = []
         lanes: list[Lane] = []
         size = 0
@@ -99,7 +94,7 @@ class LaneOutbox:
 
     def due_s(self, now_s: float) -> float | None:
         """When something has lingered, may be tried again, or may have room in its shard."""
-        due = self._since_s + self._linger_s
+        due = next(iter(self._open_since_s.values()), NEVER_S) + self._linger_s
         pacer = self.route.pacer
         for lane in self._queued:
             if not self._is_held(lane):
@@ -123,6 +118,7 @@ class LaneOutbox:
             else:
                 lane.closed = True
                 self._leaving.append(lane)
+                self._open_since_s.pop(lane, None)
         self.route = route
         self._lanes = [
             remaining.get(shard.shard_id) or Lane(position, blocked=self._in_order)
@@ -136,8 +132,8 @@ class LaneOutbox:
         rows = [piece for lane in [*self._leaving, *self._lanes] for piece in self._emptied(lane)]
         self._leaving.clear()
         self._queued.clear()
+        self._open_since_s.clear()
         self.waiting_bytes = 0
-        self._since_s = NEVER_S
         return rows
 
     def settle(self, call: LaneCall, outcome: Outcome, misplaced: set[int], now_s: float) -> Settled:
@@ -201,12 +197,28 @@ class LaneOutbox:
         for stop, each in zip(stops, written, strict=True):
             yield self._lanes[shards[stop - 1]], each
 
+    def _close_lingered(self, now_s: float) -> None:
+        """Each lane by itself: all of them at once would hold the event loop, and fill less."""
+        due: list[Lane] = []
+        for lane, since_s in self._open_since_s.items():
+            if now_s < since_s + self._linger_s:
+                break
+            due.append(lane)
+        for lane in due:
+            if lane.queue:
+                del self._open_since_s[lane]
+                lane.overdue = True  # what cannot go yet may as well grow
+            else:
+                self._close(lane, whole=True)
+
     def _close(self, lane: Lane, *, whole: bool) -> None:
         """Make entries of a lane's open records: of all of them, or of those that fill entries."""
         if not lane.open:
             return
         lane.overdue &= not whole
         entries, left = self._aggregator.entries(lane.open, self.route, whole=whole)
+        if entries:  # what is left came after what went
+            self._open_since_s.pop(lane, None)
         lane.open = [left] if len(left) else []
         lane.open_bytes = len(left.data)
         lane.queue.extend(entries)
