@@ -40,7 +40,7 @@ def aggregate(keys: Sequence[int], data: Sequence[bytes], table: Sequence[bytes]
     """The aggregate of records with these keys, numbers of the table."""
     sizes = np.fromiter(map(len, data), np.int64, len(data))
     written = list(chain.from_iterable(zip(heads(sizes), data, strict=True)))
-    members = kpl.Members(np.array(keys, np.int64), sizes, record_bytes(sizes), KeyTable(table))
+    members = kpl.Members(np.array(keys, np.int64), sizes, record_bytes(sizes), key_table(table))
     return bytes(members.aggregate(0, max(len(keys), len(data)), list(dict.fromkeys(keys)), written))
 
 
@@ -58,8 +58,13 @@ def cut(
     return [each.stop for each in cuts]
 
 
+def key_table(keys: Sequence[bytes]) -> KeyTable:
+    """Keys of one shard."""
+    return KeyTable(keys, np.zeros(len(keys), np.int64))
+
+
 def table_of(key_bytes: NDArray[np.int64]) -> KeyTable:
-    return KeyTable([b"k" * size for size in key_bytes.tolist()])
+    return key_table([b"k" * size for size in key_bytes.tolist()])
 
 
 @st.composite
@@ -277,7 +282,7 @@ def test_a_record_too_large_for_an_aggregate_is_an_end_of_its_own(over: int, end
 
 
 def test_what_fills_no_aggregate_is_left_or_is_the_last() -> None:
-    keys, sizes, table = np.zeros(100, np.int64), np.full(100, 165, np.int64), KeyTable([b"EUR/USD"])
+    keys, sizes, table = np.zeros(100, np.int64), np.full(100, 165, np.int64), key_table([b"EUR/USD"])
     ends = cut(keys, sizes, table, 2000)
     assert len(ends) > 3
     assert cut(keys, sizes, table, 2000, whole=True) == [*ends, 100]

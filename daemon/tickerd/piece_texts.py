@@ -21,7 +21,10 @@ DIGITS_BYTES = 4  # of those, with the brace
 DIGITS_KEPT = 2 * BLOCK  # the first texts of a table: the last digits of records, and those of lines
 HEADS, HEADS_KEPT = DIGITS_KEPT, 4096  # then what stands before records in aggregates, by their sizes
 COMMON_KEPT = DIGITS_KEPT + HEADS_KEPT
-QUOTED = 3  # pieces that say what is in a record: start, size and middle
+HEAD, START, SIZE, MIDDLE, END, DIGITS = range(6)  # pieces of a record
+PIECES = 6
+QUOTED = slice(START, MIDDLE + 1)  # those that say what is in it
+QUOTED_MANY = 3
 TAILS = 100 * BLOCK  # of three sizes: 7 MB
 SEQ_MIN = TAILS
 """Of records that have six digits at least, so that base64 can be cut before three, four or five of them."""
@@ -30,8 +33,9 @@ SEQ_MIN = TAILS
 class PieceColumns:
     """[records] the pieces of each record, as numbers into a table of texts.
 
-    `pieces`: [records, 5] the numbers of start, size, middle, end, and the last digits of its seq. `ends`
-    are in it the ends: of each whole, less a byte, and less two.
+    `pieces`: [records, 6] the numbers of head (what stands before it in an aggregate, by its size), start,
+    size, middle, end, and the last digits of its seq. `ends` are in it the ends: of each whole, less a byte,
+    and less two.
     """
 
     def __init__(self, table: Objects, pieces: Numbers, ends: slice, seqs: I64, sizes: I32) -> None:
@@ -40,39 +44,29 @@ class PieceColumns:
         self.seqs = seqs
         self.sizes = sizes  # [records] bytes of each
         self._ends = ends
-        self._with_heads: I64 | None = None
 
     def own(self) -> None:
         """Have a table of its own from now on: texts of the shared one are about to become others."""
-        self._with_heads = None
         ends, shared = self.table[self._ends], self.table
-        first_end = COMMON_KEPT + QUOTED * len(self.pieces)
+        first_end = COMMON_KEPT + QUOTED_MANY * len(self.pieces)
         self.table = np.empty(first_end + len(ends), dtype=object)
-        self.table[:DIGITS_KEPT] = shared[:DIGITS_KEPT]  # heads are written when they are wanted
-        quoted = self.pieces[:, :QUOTED]
+        self.table[:COMMON_KEPT] = shared[:COMMON_KEPT]
+        quoted = self.pieces[:, QUOTED]
         shared.take(quoted.ravel(), out=self.table[COMMON_KEPT:first_end], mode="clip")  # else it is buffered
         self.table[first_end:] = ends
         quoted[:] = np.arange(COMMON_KEPT, first_end).reshape(quoted.shape)
-        self.pieces[:, QUOTED] += first_end - self._ends.start
+        self.pieces[:, END] += first_end - self._ends.start
         self._ends = slice(first_end, len(self.table))
 
     def has_large(self, heads: BySize) -> bool:
         """Whether there are records of which no head is kept."""
         return int(self.sizes.max(initial=0)) >= min(HEADS_KEPT, len(heads.kept))
 
-    def with_heads(self, heads: BySize) -> I64:
-        """[records, 6] `pieces` behind what stands before each record, which is kept.
-
-        The table has a place for it, which is shared by all parts: their records look it up at once.
-        """
+    def write_heads(self, heads: BySize) -> None:
+        """Have the table say what stands before records; of all parts it is the same."""
         if self.table[HEADS] is not heads.kept[0]:
             kept = heads.kept[:HEADS_KEPT]
             self.table[HEADS : HEADS + len(kept)] = kept
-        if self._with_heads is None:
-            self._with_heads = np.empty((len(self.pieces), 1 + self.pieces.shape[1]), dtype=np.intp)
-            np.add(self.sizes, HEADS, out=self._with_heads[:, 0])
-            self._with_heads[:, 1:] = self.pieces
-        return self._with_heads
 
 
 class PieceTexts:
@@ -96,7 +90,7 @@ class PieceTexts:
 
     def pick(self, numbers: Numbers) -> WholeRecords:
         """The records with these numbers, in this order."""
-        texts = self._texts(self._columns.pieces, numbers, lines=False)
+        texts = self._texts(numbers, START, lines=False)
         return WholeRecords(list(map(b"".join, texts.tolist())))
 
     def records(self) -> list[bytes]:
@@ -111,8 +105,8 @@ class PieceTexts:
         digits_more = (sizes - DIGITS_BYTES) % 3
         tails = _tails().take(digits_more * TAILS + columns.seqs[self._rows] % TAILS).tolist()
         before = ((sizes - DIGITS_BYTES - digits_more) // 3 * 4).tolist()
-        pieces = columns.pieces[self._rows, : QUOTED + 1].copy()
-        pieces[:, QUOTED] += digits_more
+        pieces = columns.pieces[self._rows, START : END + 1].copy()
+        pieces[:, -1] += digits_more
         texts: list[bytes] = []
         for start in range(0, len(pieces), RECORDS_AT_ONCE):
             some = slice(start, start + RECORDS_AT_ONCE)
@@ -125,7 +119,7 @@ class PieceTexts:
     def columns(self) -> list[list[bytes]]:
         """The pieces, of rows that follow each other."""
         columns = self._columns
-        gathered: list[list[bytes]] = columns.table.take(columns.pieces[self._rows].T).tolist()
+        gathered: list[list[bytes]] = columns.table.take(columns.pieces[self._rows, START:].T).tolist()
         return gathered
 
     def runs(
@@ -136,28 +130,27 @@ class PieceTexts:
         if isinstance(before, BySize) and columns.has_large(before):
             yield from WholeRecords(self.records()).runs(order, stops, before, lines=lines)
             return
+        if isinstance(before, BySize):
+            columns.write_heads(before)
         start, waiting = 0, list[int]()
         for number, stop in enumerate(stops, 1):
             waiting.append(stop - start)
             if stop - start < RECORDS_AT_ONCE and number < len(stops):
                 continue
             some = order[start:stop]
-            if isinstance(before, BySize):
-                texts = self._texts(columns.with_heads(before), some, lines=lines)
-            else:
-                texts = self._texts(columns.pieces, some, lines=lines)
-                if before is not None:
-                    texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
+            texts = self._texts(some, HEAD if isinstance(before, BySize) else START, lines=lines)
+            if isinstance(before, np.ndarray):
+                texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
             for begin, end in pairwise([0, *waiting]):
                 yield b"".join(texts[begin:end].ravel().tolist())
             start, waiting = stop, []
 
-    def _texts(self, pieces: I64, numbers: Numbers, *, lines: bool) -> Objects:
-        """[numbers, pieces] the pieces of these records."""
-        some = pieces.take(self._rows.start + numbers, axis=0)
+    def _texts(self, numbers: Numbers, first: int, *, lines: bool) -> Objects:
+        """[numbers, pieces] the pieces of these records, from the first one on."""
+        some = self._columns.pieces.take(self._rows.start + numbers, axis=0)
         if lines:
-            some[:, -1] += BLOCK
-        texts: Objects = self._columns.table.take(some)
+            some[:, DIGITS] += BLOCK
+        texts: Objects = self._columns.table.take(some[:, first:])
         return texts
 
 

@@ -18,10 +18,17 @@ from tickerd.batch import Columns, Interleaved, timestamps
 from tickerd.piece_texts import (
     BLOCK,
     COMMON_KEPT,
+    DIGITS,
     DIGITS_BYTES,
     DIGITS_KEPT,
+    END,
+    HEAD,
+    HEADS,
     LAST_DIGITS,
-    QUOTED,
+    MIDDLE,
+    PIECES,
+    SIZE,
+    START,
     PieceColumns,
     PieceTexts,
     objects,
@@ -38,8 +45,8 @@ NEWS_KEPT = 1 << 12
 SIZES_KEPT = 1 << 14
 LOST_KEPT = OTHERS_KEPT = 1 << 14  # of a part, which has no more records than that
 
-# Where what begins in the table of texts, after what is common to all. A record is joined from: start, size
-# (of a stock), middle (of a stock), end, last digits of its seq. Quotes have starts by hash; every start
+# Where what begins in the table of texts, after what is common to all. Only stocks have a size and a
+# middle. Quotes have starts by hash; every start
 # has its middle as far on.
 SIZES = COMMON_KEPT  # first nothing, then 0, 1, 2, ...
 STARTS = SIZES + 1 + SIZES_KEPT
@@ -127,20 +134,21 @@ class Pieces:
         told = [columns for columns in rows.columns if columns.feed == NEWS]
         self._others = 0
         starts = np.concatenate([self._quotes(_quotes_of(quoted)), *map(self._stories, told)])
-        pieces = np.empty((len(rows), QUOTED + 2), dtype=np.intp)
-        pieces[:, 0] = starts.take(rows.order)
-        pieces[:, 1] = self._sizes(rows)
-        np.add(pieces[:, 0], MIDDLES - STARTS, out=pieces[:, 2])
+        pieces = np.empty((len(rows), PIECES), dtype=np.intp)
+        pieces[:, START] = starts.take(rows.order)
+        pieces[:, SIZE] = self._sizes(rows)
+        np.add(pieces[:, START], MIDDLES - STARTS, out=pieces[:, MIDDLE])
         ends, whose = _ends(rows)
         first_end = self._put([end[: len(end) - less] for end in ends for less in range(3)])
-        np.multiply(whose, 3, out=pieces[:, 3])
-        pieces[:, 3] += first_end
+        np.multiply(whose, 3, out=pieces[:, END])
+        pieces[:, END] += first_end
         seqs = np.arange(rows.first_seq, rows.first_seq + len(rows))
-        np.remainder(seqs, BLOCK, out=pieces[:, 4])
-        sizes = self._bytes.take(pieces[:, 0])
-        sizes += self._bytes.take(pieces[:, 1])
-        sizes += self._bytes.take(pieces[:, 3])
+        np.remainder(seqs, BLOCK, out=pieces[:, DIGITS])
+        sizes = self._bytes.take(pieces[:, START])
+        sizes += self._bytes.take(pieces[:, SIZE])
+        sizes += self._bytes.take(pieces[:, END])
         sizes += DIGITS_BYTES
+        np.add(sizes, HEADS, out=pieces[:, HEAD])
         return PieceColumns(self._table, pieces, slice(first_end, OTHERS + self._others), seqs, sizes)
 
     def _quotes(self, quotes: _Quotes) -> I64:

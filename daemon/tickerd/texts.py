@@ -146,7 +146,7 @@ class WholeRecords(NamedTuple):
         if lines:
             columns.append([b"\n"] * len(order))
         pieces, many = interleaved(columns), len(columns)
-        # A join of a few hundred records at once stays in the nearer cache: bytes.join keeps 80 bytes a piece.
+        # A join of a few hundred records stays in the nearer cache: bytes.join keeps 80 bytes a piece.
         return (b"".join(pieces[start * many : stop * many]) for start, stop in pairwise([0, *stops]))
 
 

@@ -8,11 +8,12 @@ the KPL sends as it is: here that is the caller's affair, as are shards.
 import hashlib
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tickerd.kinesis.key_uses import Groups
 from tickerd.protobuf import varint
 from tickerd.texts import I64, BySize
 
@@ -37,9 +38,10 @@ SIZES_KEPT = 4096  # bytes of data; what is larger is rare
 
 
 class KeyTable:
-    """Partition keys in UTF-8, and what an aggregate needs of each."""
+    """Partition keys in UTF-8, and what an aggregate needs of each. `shards`: [keys] which it belongs to."""
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], shards: I64) -> None:
+        self.groups = Groups(shards)
         self.key_bytes = np.array(list(map(len, keys)), dtype=np.int64)
         self.fields = [bytes((PARTITION_KEY, *varint(len(key)))) + key for key in keys]
         """[keys] the field of the aggregate's table that holds it."""
@@ -87,6 +89,7 @@ class Members:
         self.ends = written.cumsum()
         """[records] where each ends among all that is written."""
         self._keys, self._sizes, self._written, self._table = keys, sizes, written, table
+        self._uses = table.groups.uses(keys)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -108,17 +111,17 @@ class Members:
             last = begin + room - OVERHEAD_BYTES
             if not whole and most + (records - start) * LARGER_INDEX_BYTES <= last:
                 break  # whichever keys they have
-            window = self._keys[start : int(ends.searchsorted(last, side="right"))].tolist()
-            used = list(dict.fromkeys(window))
+            window_stop = int(ends.searchsorted(last, side="right"))
+            used, last_use = self._uses.of(start, window_stop)
             # As if every key of the window were used. Mostly those that fit use them all: then it is exact.
             tables = sum([len(table.fields[key]) for key in used])
             fitting = int(ends.searchsorted(last - tables, side="right")) - start
-            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or window.index(used[-1]) >= fitting:
-                some = slice(start, start + len(window))
+            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or last_use >= start + fitting:
+                some = slice(start, window_stop)
                 size = aggregate_bytes(self._keys[some], self._sizes[some], table)
                 # None, where the first alone is too large.
                 fitting = int(size.searchsorted(room, side="right"))
-                used = list(dict.fromkeys(self._keys[start : start + max(1, fitting)].tolist()))
+                used, _ = self._uses.of(start, start + max(1, fitting))
             if start + fitting == records and not whole:
                 break
             start += max(1, fitting)
@@ -135,33 +138,29 @@ class Members:
         ValueError when there are none, as an empty aggregate would be read as data, and when keys and what is
         written do not belong together.
         """
-        keys, sizes, lengths = self._keys[start:stop], self._sizes[start:stop], self._written[start:stop]
+        lengths = self._written[start:stop]
         begins = self.ends[start:stop] - lengths
-        if (
-            not len(keys)
-            or len(keys) != len(begins)
-            or sum(map(len, written)) != self.ends[stop - 1] - begins[0]
-        ):
-            raise ValueError(f"an aggregate of {len(sizes)} records with {len(keys)} keys")
-        indexes = np.empty(len(self._table), np.int64)
-        indexes[used] = np.arange(len(used))
+        keys = len(self._keys[start:stop])
+        if not keys or keys != len(begins) or sum(map(len, written)) != self.ends[stop - 1] - begins[0]:
+            raise ValueError(f"an aggregate of {len(begins)} records with {keys} keys")
+        indexes = self._uses.indexes(start, stop, used)
         tables = b"".join([self._table.fields[key] for key in used])
         if len(used) > INDEXES_OF_A_BYTE:
-            written = _with_heads(indexes[keys], sizes, lengths, b"".join(written))
+            written = _with_heads(indexes, self._sizes[start:stop], lengths, b"".join(written))
         # One copy of all, in which the indexes are set and the digest, instead of one for each of these.
         data = bytearray().join((MAGIC, tables, *written, bytes(DIGEST_BYTES)))
         if len(used) <= INDEXES_OF_A_BYTE:
             # Before an index are two tags and the length of what follows.
             places = begins + LENGTH_STEPS.searchsorted(lengths)
             places += len(MAGIC) + len(tables) + 3 - begins[0]
-            np.frombuffer(data, np.uint8)[places] = indexes[keys]
+            np.frombuffer(data, np.uint8)[places] = indexes
         content = memoryview(data)
         digest = hashlib.md5(content[len(MAGIC) : -DIGEST_BYTES], usedforsecurity=False)
         content[-DIGEST_BYTES:] = digest.digest()
         return data
 
 
-def _with_heads(indexes: I64, sizes: I64, lengths: I64, written: bytes) -> list[bytes]:
+def _with_heads(indexes: NDArray[np.integer[Any]], sizes: I64, lengths: I64, written: bytes) -> list[bytes]:
     """Records with the heads that they have with these indexes, instead of those that are `written`."""
     ends = lengths.cumsum()
     places = zip((ends - sizes).tolist(), ends.tolist(), strict=True)

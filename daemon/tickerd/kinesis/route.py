@@ -45,11 +45,11 @@ class Route:
             if not 1 <= len(key) <= PARTITION_KEY_CHARACTERS_MAX:
                 raise ValueError(f"the partition key {key!r} has not 1 to 256 characters")
         self.framing = request.framing(self.keys)
-        self.key_table = KeyTable([key.encode() for key in self.keys])
-        self.key_bytes = self.key_table.key_bytes
-        self.key_bytes_max = int(self.key_bytes.max())
         self.key_hashes = [hash_key(key) for key in self.keys]
         self.key_shards = np.array(list(map(shard_map.shard_of, self.key_hashes)), dtype=np.int64)
+        self.key_table = KeyTable([key.encode() for key in self.keys], self.key_shards)
+        self.key_bytes = self.key_table.key_bytes
+        self.key_bytes_max = int(self.key_bytes.max())
         self.pacer = pacer
         self._turn = 0
 
