@@ -93,8 +93,8 @@ class Service:
             "deny": "",  # a code, of every publish request
         }
         self.stats: dict[str, Any] = {
-            "requests": 0, "published": 0, "limits": [], "most_of_a_key": 0, "tokens": [], "codes": {},
-            "attributes": {},
+            "requests": 0, "published": 0, "lost_acks": 0, "limits": [], "most_of_a_key": 0, "tokens": [],
+            "codes": {}, "attributes": {},
         }  # fmt: skip
         self.under_way: dict[str, int] = {}
 
@@ -140,6 +140,7 @@ class Service:
         self.stats["attributes"] = dict(messages[0].attributes)
         found = self.topic.publish(messages)
         if random.random() < self.faults["lost_ack"]:
+            self.stats["lost_acks"] += 1
             raise Refused("UNAVAILABLE", "the acknowledgement is lost")
         answer: bytes = types.PublishResponse.pb()(message_ids=found).SerializeToString()
         return answer
