@@ -38,7 +38,7 @@ class PieceColumns:
     and less two.
     """
 
-    def __init__(self, table: Objects, pieces: Numbers, ends: slice, seqs: I64, sizes: I32) -> None:
+    def __init__(self, table: Objects, pieces: I32, ends: slice, seqs: I64, sizes: I32) -> None:
         self.table = table
         self.pieces = pieces
         self.seqs = seqs

@@ -134,7 +134,8 @@ class Pieces:
         told = [columns for columns in rows.columns if columns.feed == NEWS]
         self._others = 0
         starts = np.concatenate([self._quotes(_quotes_of(quoted)), *map(self._stories, told)])
-        pieces = np.empty((len(rows), PIECES), dtype=np.intp)
+        # Of the width of a pointer they would not stay in the nearer cache: a twentieth more, with the joins.
+        pieces = np.empty((len(rows), PIECES), dtype=np.int32)
         pieces[:, START] = starts.take(rows.order)
         pieces[:, SIZE] = self._sizes(rows)
         np.add(pieces[:, START], MIDDLES - STARTS, out=pieces[:, MIDDLE])
