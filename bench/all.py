@@ -23,8 +23,8 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
     "encode": (["--records", "100000"], []),
     "client": (["--calls", "300"], []),
     "market": (["--seconds", "0.3"], []),
+    "stages": (["--rounds", "2", "--frames", "16"], []),
     "pack": (["--seconds", "0.5", "--records", "64000"], []),
-    "delivery": (["--seconds", "3"], []),
     "worker": (["--seconds", "2"], []),
     "stalls": (["--seconds", "4", "--mode", "plain"], []),
     "destinations": (

@@ -183,6 +183,26 @@ def test_an_aggregate_that_crosses_its_shards_end_is_regrouped_and_sent_again() 
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("order", ["relaxed", "key"])
+def test_a_stream_made_anew_with_other_shards_by_the_same_names_gets_what_consumers_take(order: str) -> None:
+    async def story() -> None:
+        async with local(shards=2) as (endpoint, url):
+            async with lab(url, shard_limits=False, aggregation="kpl", order=order) as made:
+                await made.send(480)
+                await eventually(lambda: made.acked == 480)
+                account = endpoint._account
+                account.store.forget("market-log")
+                del account.streams["market-log"]
+                account.create("market-log", 4)
+                await made.send(480)
+                await made.delivery.drain()
+                found = copies(endpoint)
+                assert sorted({copy.seq for copy in found if copy.seen}) == list(range(480, 960))
+                assert made.acked == 960
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("aggregation", ["none", "kpl"])
 def test_an_endpoint_that_lands_entries_where_nobody_knows_is_not_stormed(aggregation: str) -> None:
     """Neither with questions nor, where a consumer would not see them, with the same records for ever."""

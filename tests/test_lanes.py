@@ -6,6 +6,7 @@ import pytest
 
 import routes
 from tickerd.kinesis.aggregate import KPL, LINES, Aggregator
+from tickerd.kinesis.deaggregate import deaggregate
 from tickerd.kinesis.lane import LaneCall
 from tickerd.kinesis.lanes import CALL_BYTES, LaneOutbox
 from tickerd.kinesis.outbox import RETRY_MAX_S
@@ -33,6 +34,13 @@ def of_shards(route: Route) -> list[int]:
     for key, shard in enumerate(route.key_shards.tolist()):
         first.setdefault(shard, key)
     return list(first.values())
+
+
+def assert_keys_are_kept(call: LaneCall, keys: list[int]) -> None:
+    """The aggregates of a call say which record has which key."""
+    names = [routes.KEYS[key].encode() for key in keys]
+    found = [key for entry in call.entries for key, _, _ in deaggregate(bytes(entry.data))]
+    assert sorted(found) == sorted(names)
 
 
 def test_aggregates_fill_over_frames_until_they_have_waited_long_enough() -> None:
@@ -68,13 +76,63 @@ def test_each_lane_waits_since_its_own_first_record() -> None:
 
 
 def test_what_lingers_in_a_shard_that_closed_goes_with_those_that_follow() -> None:
-    box = outbox(routes.route(2))
-    box.put(routes.rows([b"x" * 100] * 10, keys=of_shards(box.route)[0]), NOW_S)
-    box.reroute(routes.route(3))
-    calls = taken(box, NOW_S + LINGER_S)
-    assert [(call.route, call.records) for call in calls] == [(box.route, 10)]
+    before = routes.equal_shards(2)
+    box = outbox(routes.route(before))
+    keys = [number % len(routes.KEYS) for number in range(100)]
+    box.put(routes.rows([b"x" * 100] * 100, keys), NOW_S)
+    box.reroute(routes.route(routes.split(before, 0)))
+    (call,) = taken(box, NOW_S + LINGER_S)
+    assert (call.route, call.records) == (box.route, 100)
+    assert len(call) == len(set(call.shards(3))) == 3
+    assert_keys_are_kept(call, keys)
     assert box.empty
     assert box.due_s(NOW_S + LINGER_S) is None
+
+
+def test_a_stream_made_anew_has_other_shards_by_the_same_names() -> None:
+    box = outbox(routes.route(2), in_order=True)
+    keys = [number % len(routes.KEYS) for number in range(100)]
+    box.put(routes.rows([b"x" * 100] * 100, keys), NOW_S)
+    box.reroute(routes.route(4))
+    (call,) = taken(box, NOW_S + LINGER_S)
+    assert (call.route, call.records) == (box.route, 100)
+    assert_keys_are_kept(call, keys)
+    shards = call.shards(len(call))
+    assert all(call.is_legal_in(entry, box.route.shard_map.shards[at]) for entry, at in enumerate(shards))
+
+
+@pytest.mark.parametrize("aggregation", [KPL, LINES], ids=["kpl", "lines"])
+def test_a_lane_that_was_filled_to_the_end_while_it_was_overdue_lingers_anew(aggregation: object) -> None:
+    aggregator = Aggregator(KPL if aggregation is KPL else LINES, 2000, 1024 * 1024)
+    box = LaneOutbox(routes.OPENING, routes.route(), aggregator, LINGER_S, in_order=True)
+    box.put(routes.rows([b"x" * 100] * 40), NOW_S)
+    (first,) = taken(box, NOW_S)
+    now_s = NOW_S + LINGER_S
+    assert box.take(now_s) is None  # the first is not answered, the second waits, the others are overdue
+    box.put(routes.rows([b"x" * 3000]), now_s)  # an entry of its own: nothing is left
+    call: LaneCall | None = first
+    records = 0
+    while call is not None:
+        records += call.records
+        box.settle(call, routes.answer(), set(), now_s)
+        call = box.take(now_s)
+    assert records == 41
+    box.put(routes.rows([b"x" * 100]), now_s)
+    assert box.due_s(now_s) == now_s + LINGER_S
+    box.flush()
+    assert [call.records for call in taken(box, now_s)] == [1]
+
+
+def test_what_is_left_of_older_records_goes_on_waiting_since_they_came() -> None:
+    names = [f"an instrument with a long name {number}" for number in range(320)]
+    box = outbox(routes.route(keys=names))
+    box.put(routes.rows([b"x" * 150] * 300, keys=list(range(300))), NOW_S)
+    box.put(routes.rows([b"x" * 150] * 20, keys=list(range(300, 320))), NOW_S + 0.2)
+    (full,) = taken(box, NOW_S + 0.2)
+    assert full.records < 300  # the table of so many keys takes the room
+    assert box.due_s(NOW_S + 0.2) == NOW_S + LINGER_S
+    (call,) = taken(box, NOW_S + LINGER_S)
+    assert full.records + call.records == 320
 
 
 def test_a_full_aggregate_goes_at_once_and_the_rest_waits() -> None:

@@ -21,10 +21,9 @@ DIGITS_BYTES = 4  # of those, with the brace
 DIGITS_KEPT = 2 * BLOCK  # the first texts of a table: the last digits of records, and those of lines
 HEADS, HEADS_KEPT = DIGITS_KEPT, 4096  # then what stands before records in aggregates, by their sizes
 COMMON_KEPT = DIGITS_KEPT + HEADS_KEPT
-HEAD, START, SIZE, MIDDLE, END, DIGITS = range(6)  # pieces of a record
-PIECES = 6
+PIECES = 6  # of a record
+HEAD, START, SIZE, MIDDLE, END, DIGITS = range(PIECES)
 QUOTED = slice(START, MIDDLE + 1)  # those that say what is in it
-QUOTED_MANY = 3
 TAILS = 100 * BLOCK  # of three sizes: 7 MB
 SEQ_MIN = TAILS
 """Of records that have six digits at least, so that base64 can be cut before three, four or five of them."""
@@ -48,10 +47,10 @@ class PieceColumns:
     def own(self) -> None:
         """Have a table of its own from now on: texts of the shared one are about to become others."""
         ends, shared = self.table[self._ends], self.table
-        first_end = COMMON_KEPT + QUOTED_MANY * len(self.pieces)
+        quoted = self.pieces[:, QUOTED]
+        first_end = COMMON_KEPT + quoted.size
         self.table = np.empty(first_end + len(ends), dtype=object)
         self.table[:COMMON_KEPT] = shared[:COMMON_KEPT]
-        quoted = self.pieces[:, QUOTED]
         shared.take(quoted.ravel(), out=self.table[COMMON_KEPT:first_end], mode="clip")  # else it is buffered
         self.table[first_end:] = ends
         quoted[:] = np.arange(COMMON_KEPT, first_end).reshape(quoted.shape)
@@ -130,20 +129,21 @@ class PieceTexts:
         if isinstance(before, BySize) and columns.has_large(before):
             yield from WholeRecords(self.records()).runs(order, stops, before, lines=lines)
             return
+        first = START
         if isinstance(before, BySize):
             columns.write_heads(before)
-        start, waiting = 0, list[int]()
+            first = HEAD
+        start, ends = 0, list[int]()
         for number, stop in enumerate(stops, 1):
-            waiting.append(stop - start)
+            ends.append(stop - start)
             if stop - start < RECORDS_AT_ONCE and number < len(stops):
                 continue
-            some = order[start:stop]
-            texts = self._texts(some, HEAD if isinstance(before, BySize) else START, lines=lines)
+            texts = self._texts(order[start:stop], first, lines=lines)
             if isinstance(before, np.ndarray):
                 texts = np.concatenate([before[start:stop, np.newaxis], texts], axis=1)
-            for begin, end in pairwise([0, *waiting]):
+            for begin, end in pairwise([0, *ends]):
                 yield b"".join(texts[begin:end].ravel().tolist())
-            start, waiting = stop, []
+            start, ends = stop, []
 
     def _texts(self, numbers: Numbers, first: int, *, lines: bool) -> Objects:
         """[numbers, pieces] the pieces of these records, from the first one on."""

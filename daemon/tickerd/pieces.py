@@ -45,9 +45,8 @@ NEWS_KEPT = 1 << 12
 SIZES_KEPT = 1 << 14
 LOST_KEPT = OTHERS_KEPT = 1 << 14  # of a part, which has no more records than that
 
-# Where what begins in the table of texts, after what is common to all. Only stocks have a size and a
-# middle. Quotes have starts by hash; every start
-# has its middle as far on.
+# Where what begins in the table of texts, after what is common to all. Only stocks have a size and a middle.
+# Quotes have starts by hash; every start has its middle as far on.
 SIZES = COMMON_KEPT  # first nothing, then 0, 1, 2, ...
 STARTS = SIZES + 1 + SIZES_KEPT
 NEWS_STARTS = STARTS + QUOTES_KEPT  # as they come
@@ -217,6 +216,7 @@ class Pieces:
             return list(map(self._news.__getitem__, said))
 
     def _write_stories(self, said: list[tuple[Any, ...]], columns: Columns) -> None:
+        """Put what is new into the table; when that is full, all that is said here, and nothing else."""
         new = set(said).difference(self._news)
         if len(self._news) + len(new) > NEWS_KEPT:
             self._news.clear()

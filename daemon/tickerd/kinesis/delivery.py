@@ -211,9 +211,10 @@ class Delivery:
             self._stream.surprised(call.route, unexpected.values())
             return set()
         await self._stream.explain(call.route, unexpected.values())
-        shards = {shard_id: self._stream.shard(shard_id) for shard_id in unexpected.values()}
-        return {
-            entry for entry, shard_id in unexpected.items() if not call.is_legal_in(entry, shards[shard_id])
+        return {  # also those of shards that have a foreseen name, but in a stream made anew
+            entry
+            for entry, shard_id in enumerate(outcome.landed)
+            if shard_id and not call.is_legal_in(entry, self._stream.shard(shard_id))
         }
 
     async def _react(self, outcome: Outcome, began_s: float, *, probing: bool) -> None:

@@ -9,20 +9,21 @@ from numpy.typing import NDArray
 from tickerd.texts import I64
 
 FEW = 128  # keys of a shard; looking for each of them among the records takes 70 ns
+assert FEW <= 256, "a key's number in its shard is a byte"
 
 
 class Used(NamedTuple):
-    """Keys in the order of their first uses, and the place of the last of these among the records."""
+    """Keys in the order of their first uses, and where among the records the last of these uses is."""
 
     keys: list[int]
-    last: int
+    last_first_use: int
 
 
 class Uses(Protocol):
     """The keys of records of one shard, one after the other."""
 
     def of(self, start: int, stop: int) -> Used:
-        """Those of the records from start up to stop; `last` is `start` when there are none."""
+        """Those of the records from start up to stop; `last_first_use` is `start` when there are none."""
 
     def indexes(self, start: int, stop: int, used: Sequence[int]) -> NDArray[np.integer[Any]]:
         """[records] where each record's key is in `used`, which has them all."""

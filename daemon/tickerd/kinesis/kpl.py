@@ -38,7 +38,7 @@ SIZES_KEPT = 4096  # bytes of data; what is larger is rare
 
 
 class KeyTable:
-    """Partition keys in UTF-8, and what an aggregate needs of each. `shards`: [keys] which it belongs to."""
+    """Partition keys in UTF-8, and what an aggregate needs of each. `shards`: [keys] the shard of each."""
 
     def __init__(self, keys: Sequence[bytes], shards: I64) -> None:
         self.groups = Groups(shards)
@@ -81,8 +81,9 @@ class Cut(NamedTuple):
 class Members:
     """Records of one shard that become aggregates, one after the other.
 
-    `keys`: [records] the number of each record's partition key in the table; `sizes`: [records] bytes of its
-    data, and `written` with the head that `heads` gives.
+    `keys`: [records] the number of each record's partition key in the table, which says that all are of one
+    shard: indexes would be wrong otherwise. `sizes`: [records] bytes of its data, and `written` with the head
+    that `heads` gives.
     """
 
     def __init__(self, keys: I64, sizes: I64, written: I64, table: KeyTable) -> None:
@@ -112,11 +113,11 @@ class Members:
             if not whole and most + (records - start) * LARGER_INDEX_BYTES <= last:
                 break  # whichever keys they have
             window_stop = int(ends.searchsorted(last, side="right"))
-            used, last_use = self._uses.of(start, window_stop)
+            used, last_first_use = self._uses.of(start, window_stop)
             # As if every key of the window were used. Mostly those that fit use them all: then it is exact.
             tables = sum([len(table.fields[key]) for key in used])
             fitting = int(ends.searchsorted(last - tables, side="right")) - start
-            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or last_use >= start + fitting:
+            if fitting < 1 or len(used) > INDEXES_OF_A_BYTE or last_first_use >= start + fitting:
                 some = slice(start, window_stop)
                 size = aggregate_bytes(self._keys[some], self._sizes[some], table)
                 # None, where the first alone is too large.
