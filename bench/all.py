@@ -26,7 +26,6 @@ BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form
     "stages": (["--rounds", "2", "--frames", "16"], []),
     "pack": (["--seconds", "0.5", "--records", "64000"], []),
     "worker": (["--seconds", "2"], []),
-    "second_worker": (["--turns", "1", "--mode", "lines"], []),
     "stalls": (["--seconds", "4", "--mode", "plain"], []),
     "destinations": (
         ["--seconds", "2", "--way", "pubsub, none", "--way", "pubsub, lines", "--way", "file"],
