@@ -13,12 +13,11 @@ import sys
 import time
 from pathlib import Path
 
-from recorded import RESULTS
+from recorded import RESULTS, SHIPPED_SPEED
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 SPEED = os.path.relpath(RESULTS / "speed.json", ROOT)
-SHIPPED_SPEED = ROOT / "daemon" / "tickerd" / "planning" / "speed.json"
 BENCHES: dict[str, tuple[list[str], list[str]]] = {  # options of the short form, and of both
     "encode": (["--records", "100000"], []),
     "client": (["--calls", "300"], []),

@@ -15,6 +15,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(os.environ.get("BENCH_RESULTS") or Path(__file__).with_name("results"))
+SHIPPED_SPEED = Path(__file__).parents[1] / "daemon" / "tickerd" / "planning" / "speed.json"
+"""The curve that `tickerd plan` goes by."""
 LIBRARIES = ("aiohttp", "aiobotocore", "msgspec", "numpy", "orjson", "pybase64", "uvloop")
 ORIGIN = ("bench", "at", "machine", "commit", "versions", "command")
 """The fields of a row that say where it comes from."""

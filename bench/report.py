@@ -16,7 +16,7 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 
 from processes import TICKERD
-from recorded import COLUMNS_MAX, ORIGIN, RESULTS, flat
+from recorded import COLUMNS_MAX, ORIGIN, RESULTS, SHIPPED_SPEED, flat
 
 Row = dict[str, Any]
 Axes = Any
@@ -56,7 +56,9 @@ def table(rows: Sequence[Row]) -> str:
 def plan() -> str:
     """What `tickerd plan` says of a million records a second."""
     options = ["plan", "--rate", "1000000"]
-    ran = subprocess.run([*TICKERD, *options], capture_output=True, text=True, check=True)
+    # The package that is installed here may have the curve from before.
+    command = [*TICKERD, *options, "--speed", str(SHIPPED_SPEED)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
     return f"```\n$ tickerd {' '.join(options)}\n{ran.stdout}```\n"
 
 
