@@ -27,12 +27,9 @@ BENCHES: dict[str, tuple[list[str] | None, list[str]]] = {
     "pack": (["--seconds", "0.5", "--records", "64000"], []),
     "worker": (["--seconds", "2"], []),
     "stalls": (None, []),
-    "destinations": (
-        ["--seconds", "2", "--way", "pubsub, lines", "--way", "file"],
-        [],
-    ),
+    "destinations": (["--seconds", "2", "--way", "file"], []),
     "peers": (["--seconds", "0.5"], []),
-    "host": (["--seconds", "1", "--short"], ["--speed", SPEED]),
+    "host": (["--seconds", "2", "--short"], ["--speed", SPEED]),
     "delay": (
         ["--seconds", "2", "--way", "plain", "--way", "kpl in order", "--load", "0.9"],
         [],
