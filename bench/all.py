@@ -1,8 +1,8 @@
 """All benches after each other, and the page of their results: what `make bench` runs.
 
-The short form takes some four minutes and tells roughly; `--full` measures what is published: it also
-refreshes the tables of the READMEs and the curve that `tickerd plan` goes by. A bench that fails does not
-stop the others.
+The short form takes some four and a half minutes and tells roughly; it leaves out how late the loop is, what
+listeners cost, and Pub/Sub. `--full` measures what is published: it also refreshes the tables of the READMEs
+and the curve that `tickerd plan` goes by. A bench that fails does not stop the others.
 """
 
 import argparse

@@ -114,10 +114,8 @@ def a_round(clock: Clock, mode: str, request: str, to: Route, frames: int) -> di
                 records, structs = 0, rows.records
             began_ns = time.perf_counter_ns()
             lines.encode_lines(structs)
-            lines_ns, lines_records = (
-                lines_ns + time.perf_counter_ns() - began_ns,
-                lines_records + len(structs),
-            )
+            lines_ns += time.perf_counter_ns() - began_ns
+            lines_records += len(structs)
     own = {stage: ns / records for stage, ns in clock.own_ns.items()}
     return own | {"encode_lines": lines_ns / lines_records}
 
@@ -129,6 +127,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=32, help="of each round, two or more")
     parser.add_argument("--request", choices=FORMATS, default="json")
     chosen = parser.parse_args()
+    if chosen.rounds < 1 or chosen.frames < 2:
+        parser.error("--rounds must be 1 at least, --frames 2: the first one is not counted")
     clock, to = Clock(), route(SHARDS, request=chosen.request)
     least: dict[str, dict[str, float]] = {mode: {} for mode in MODES}
     for _ in range(chosen.rounds):

@@ -36,11 +36,16 @@ def of_shards(route: Route) -> list[int]:
     return list(first.values())
 
 
+def named_after_their_keys(keys: list[int]) -> list[bytes]:
+    """Records that say which key they have."""
+    return [routes.KEYS[key].encode() * 20 for key in keys]
+
+
 def assert_keys_are_kept(call: LaneCall, keys: list[int]) -> None:
-    """The aggregates of a call say which record has which key."""
-    names = [routes.KEYS[key].encode() for key in keys]
-    found = [key for entry in call.entries for key, _, _ in deaggregate(bytes(entry.data))]
-    assert sorted(found) == sorted(names)
+    """The aggregates of a call have these records, each with the key that it is named after."""
+    members = [member for entry in call.entries for member in deaggregate(bytes(entry.data))]
+    assert all(data == key * 20 for key, _, data in members)
+    assert sorted(data for _, _, data in members) == sorted(named_after_their_keys(keys))
 
 
 def test_aggregates_fill_over_frames_until_they_have_waited_long_enough() -> None:
@@ -79,7 +84,7 @@ def test_what_lingers_in_a_shard_that_closed_goes_with_those_that_follow() -> No
     before = routes.equal_shards(2)
     box = outbox(routes.route(before))
     keys = [number % len(routes.KEYS) for number in range(100)]
-    box.put(routes.rows([b"x" * 100] * 100, keys), NOW_S)
+    box.put(routes.rows(named_after_their_keys(keys), keys), NOW_S)
     box.reroute(routes.route(routes.split(before, 0)))
     (call,) = taken(box, NOW_S + LINGER_S)
     assert (call.route, call.records) == (box.route, 100)
@@ -92,7 +97,7 @@ def test_what_lingers_in_a_shard_that_closed_goes_with_those_that_follow() -> No
 def test_a_stream_made_anew_has_other_shards_by_the_same_names() -> None:
     box = outbox(routes.route(2), in_order=True)
     keys = [number % len(routes.KEYS) for number in range(100)]
-    box.put(routes.rows([b"x" * 100] * 100, keys), NOW_S)
+    box.put(routes.rows(named_after_their_keys(keys), keys), NOW_S)
     box.reroute(routes.route(4))
     (call,) = taken(box, NOW_S + LINGER_S)
     assert (call.route, call.records) == (box.route, 100)
