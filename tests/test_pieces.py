@@ -15,8 +15,9 @@ from tickerd.encoding import FEW_RECORDS, encoder, rows_encoder
 from tickerd.market.market import Market
 from tickerd.market.merging import merged
 from tickerd.market.universe import Universe
+from tickerd.piece_quotes import QUOTES_KEPT
 from tickerd.piece_texts import SEQ_MIN
-from tickerd.pieces import NEWS_KEPT, OTHERS_KEPT, QUOTES_KEPT, SIZES_KEPT, Pieces
+from tickerd.pieces import NEWS_KEPT, OTHERS_KEPT, SIZES_KEPT, Pieces
 from tickerd.schedule import Segment, Timeline, due_below, split
 from tickerd.texts import BySize, Texts
 

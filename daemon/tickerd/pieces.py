@@ -6,15 +6,15 @@ find the numbers of its pieces, and to join them where it goes. What a record is
 """
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from struct import pack, unpack
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from tickerd.batch import Columns, Interleaved, timestamps
+from tickerd.piece_quotes import FEED_BITS, QUOTES_KEPT, KnownQuotes, Quotes
 from tickerd.piece_texts import (
     BLOCK,
     COMMON_KEPT,
@@ -37,9 +37,6 @@ from tickerd.records import FEEDS, Forex, News, Stock
 from tickerd.texts import I64, Objects, Texts, WholeRecords
 
 FOREX, STOCK, NEWS = (FEEDS.index(feed) for feed in ("forex", "stock", "news"))
-FEED_BITS = 2
-QUOTES_BITS = 16  # with 15 a third more is new, or lost to others
-QUOTES_KEPT = 1 << QUOTES_BITS
 NUMBERS_KEPT = 1 << 16
 NEWS_KEPT = 1 << 12
 SIZES_KEPT = 1 << 14
@@ -56,9 +53,6 @@ OTHERS = MIDDLES + MIDDLES - STARTS  # what this part alone needs: ends, and lar
 TABLE = OTHERS + OTHERS_KEPT
 
 _encode = msgspec.json.Encoder().encode
-_FACTORS = np.array(
-    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64
-)
 _END = b',"time":"","source":"","seq":0}'
 _FOREX_END = b'0.0,"bid":0.0,"ask":0.0' + _END
 _STOCK_END = b'0.0,"size":0,"bid":0.0,"ask":0.0' + _END
@@ -82,19 +76,6 @@ class _Numbers(dict[int, bytes]):
         return text
 
 
-class _Quotes(NamedTuple):
-    """What rows of forex and stock say, but for size, time, source and seq: [rows] each."""
-
-    who: I64  # instrument << FEED_BITS | feed
-    price: I64  # the bits of the float, as those of the others
-    bid: I64
-    ask: I64
-
-    def rows(self, rows: I64) -> "_Quotes":
-        """Some of them."""
-        return _Quotes(*[column[rows] for column in self])
-
-
 class Pieces:
     """The encoder of batches that have these `symbols`, with what it keeps: some 20 MB at most."""
 
@@ -106,9 +87,7 @@ class Pieces:
         )
         self._table = objects([*LAST_DIGITS, *[b""] * (TABLE - DIGITS_KEPT)])
         self._bytes = np.zeros(TABLE, dtype=np.int32)  # of each text; of a start: with its middle
-        self._kept = _Quotes(*[np.full(QUOTES_KEPT, -1, dtype=np.int64) for _ in _Quotes._fields])
-        self._claims = np.zeros(QUOTES_KEPT, dtype=np.int64)
-        self._written = np.zeros(QUOTES_KEPT, dtype=np.bool_)
+        self._known = KnownQuotes()
         self._numbers = _Numbers()
         self._news: dict[tuple[Any, ...], int] = {}
         self._largest_size = 0  # of which the text is written, plus one
@@ -132,7 +111,7 @@ class Pieces:
         quoted = [columns for columns in rows.columns if columns.feed != NEWS]
         told = [columns for columns in rows.columns if columns.feed == NEWS]
         self._others = 0
-        starts = np.concatenate([self._quotes(_quotes_of(quoted)), *map(self._stories, told)])
+        starts = np.concatenate([self._quotes(Quotes.of(quoted)), *map(self._stories, told)])
         # Of the width of a pointer they would not stay in the nearer cache: a twentieth more, with the joins.
         pieces = np.empty((len(rows), PIECES), dtype=np.int32)
         pieces[:, START] = starts.take(rows.order)
@@ -151,50 +130,26 @@ class Pieces:
         np.add(sizes, HEADS, out=pieces[:, HEAD])
         return PieceColumns(self._table, pieces, slice(first_end, OTHERS + self._others), seqs, sizes)
 
-    def _quotes(self, quotes: _Quotes) -> I64:
+    def _quotes(self, quotes: Quotes) -> I64:
         """[rows] the number of the start of each row's quote."""
-        places, lost = self._quote_places(quotes)
+        places, new, lost = self._known.find(quotes)
         places += STARTS
-        if len(lost):  # to others that have the same hash: some 1 %
+        if len(new):
+            self._write(places[new], quotes.rows(new))
+        if len(lost):
             if len(lost) > LOST_KEPT:
                 raise _FullError
             places[lost] = own = np.arange(LOST, LOST + len(lost))
             self._write(own, quotes.rows(lost))
         return places
 
-    def _quote_places(self, quotes: _Quotes) -> tuple[I64, I64]:
-        """[rows] where each row's quote is, once it is written; and the rows whose place another has."""
-        places = _places_of(quotes)
-        missing = np.flatnonzero(~self._are_at(places, quotes))
-        if not len(missing):
-            return places, missing
-        # Of several rows that want a place the last one gets it; mostly they say the same.
-        wanted = places[missing]
-        self._claims[wanted] = missing
-        new = missing[self._claims[wanted] == missing]
-        at, written = places[new], quotes.rows(new)
-        for kept, column in zip(self._kept, written, strict=True):
-            kept[at] = column
-        self._write(STARTS + at, written)
-        # Those that wanted one of these places, or had it before.
-        self._written[at] = True
-        again = np.flatnonzero(self._written.take(places))
-        self._written[at] = False
-        return places, again[~self._are_at(places[again], quotes.rows(again))]
-
-    def _write(self, at: I64, quotes: _Quotes) -> None:
+    def _write(self, at: I64, quotes: Quotes) -> None:
         """Make the starts with these numbers, and the middles, those of quotes."""
         texts = list(self._texts(quotes))
         self._table[at], self._table[at + (MIDDLES - STARTS)] = zip(*texts, strict=True)
         self._bytes[at] = list(map(len, map(b"".join, texts)))
 
-    def _are_at(self, places: I64, quotes: _Quotes) -> NDArray[np.bool_]:
-        same = np.ones(len(places), dtype=np.bool_)
-        for kept, column in zip(self._kept, quotes, strict=True):
-            same &= kept.take(places) == column
-        return same
-
-    def _texts(self, quotes: _Quotes) -> Iterator[tuple[bytes, bytes]]:
+    def _texts(self, quotes: Quotes) -> Iterator[tuple[bytes, bytes]]:
         """Start and middle of each quote."""
         numbers = [map(self._numbers.__getitem__, column.tolist()) for column in quotes[1:]]
         for who, price, bid, ask in zip(quotes.who.tolist(), *numbers, strict=True):
@@ -262,30 +217,6 @@ class Pieces:
         self._table[first : first + len(texts)] = texts
         self._bytes[first : first + len(texts)] = list(map(len, texts))
         return first
-
-
-def _quotes_of(columns: Sequence[Columns]) -> _Quotes:
-    """The rows of these feeds one after the other."""
-    if not columns:
-        return _Quotes(*[np.zeros(0, dtype=np.int64)] * len(_Quotes._fields))
-    of_feeds = [
-        (
-            (each.instruments.astype(np.int64) << FEED_BITS) | each.feed,
-            *[each.values[number].view(np.int64) for number in (0, -2, -1)],
-        )
-        for each in columns
-    ]
-    return _Quotes(*[np.concatenate(column) for column in zip(*of_feeds, strict=True)])
-
-
-def _places_of(quotes: _Quotes) -> I64:
-    """[rows] the place that a quote's hash names."""
-    hashes = quotes.who.view(np.uint64) * _FACTORS[0]
-    for factor, column in zip(_FACTORS[1:], quotes[1:], strict=True):
-        hashes += column.view(np.uint64) * factor
-    hashes >>= np.uint64(64 - QUOTES_BITS)
-    places: I64 = hashes.view(np.int64)
-    return places
 
 
 def _ends(rows: Interleaved) -> tuple[list[bytes], I64]:
